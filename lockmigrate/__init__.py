@@ -1,0 +1,1 @@
+"""lockmigrate: keep what a smart lock knows, and move it to its replacement."""

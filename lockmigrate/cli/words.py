@@ -1,0 +1,38 @@
+"""What every line for people goes through: our form of messages, and nothing that a terminal would obey.
+
+Model names, labels and file names come from units and from other people's backups.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+_KEPT: Final = frozenset("\u00a0\u202f\u3000")
+"""Blanks that are text: no-break spaces, and the wide one of East Asian names."""
+_ESCAPED: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def clean(text: str) -> str:
+    r"""Return one line that no terminal obeys: control, direction and line characters become `\x1b`, `\u202e`."""
+    if text.isprintable():
+        return text
+    import unicodedata
+
+    return "".join(
+        char
+        if char in _KEPT or unicodedata.category(char) not in _ESCAPED
+        else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def say(kind: str, text: str) -> None:
+    """Write `lockmigrate: KIND: TEXT` to stderr; without text only the kind."""
+    click.echo(f"lockmigrate: {kind}: {clean(text)}" if text else f"lockmigrate: {kind}", err=True)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 record`, `2 records`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,87 @@
+"""Bytes to values and back, pure: the only package that imports construct.
+
+`parse` and `build` are the one place where construct's errors become ours; `decode` finds a family's decoder by name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from construct import Construct, ConstructError
+from msgspec import Struct
+
+from lockmigrate.errors import FrameError
+from lockmigrate.model.capabilities import Capabilities
+from lockmigrate.model.records import (
+    AccessKey,
+    Attachment,
+    Coverage,
+    Credential,
+    Lock,
+    Loss,
+    Setting,
+    User,
+)
+
+
+class Sections(Struct, frozen=True, kw_only=True):
+    """What a family's tables mean in neutral words."""
+
+    lock: Lock
+    capabilities: Capabilities
+    users: tuple[User, ...] = ()
+    credentials: tuple[Credential, ...] = ()
+    settings: tuple[Setting, ...] = ()
+    access_keys: tuple[AccessKey, ...] = ()
+    coverage: dict[str, Coverage] = {}
+    losses: tuple[Loss, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
+
+
+FAMILY_MODULES: Final = {"ef01": "lockmigrate.formats.ef01_tables"}
+
+
+def decode(family: str, tables: Mapping[str, bytes], variant: Mapping[str, Any]) -> Sections:
+    """Decode the raw tables of a unit; the only decoder there is (backup, drift check and image targets call it).
+
+    Args:
+        family: the family's name.
+        tables: table name, as `0006-templates`, to its bytes.
+        variant: the `[variant]` table of the profile that was used.
+
+    Raises:
+        FrameError: a table does not follow its layout.
+        KeyError: never; an unknown family is a FrameError too.
+    """
+    if family not in FAMILY_MODULES:
+        raise FrameError(f'no decoder for the family "{family}"')
+    module = importlib.import_module(FAMILY_MODULES[family])
+    sections: Sections = module.decode(tables, variant)
+    return sections
+
+
+def parse(layout: Construct[Any, Any], data: bytes, what: str) -> Any:
+    """Parse bytes by a layout.
+
+    Raises:
+        FrameError: they do not follow it; `what` names the thing in the message.
+    """
+    try:
+        return layout.parse(data)
+    except (ConstructError, ValueError, OverflowError) as error:
+        raise FrameError(f"{what} of {len(data)} bytes does not follow its layout", received=data) from error
+
+
+def build(layout: Construct[Any, Any], values: Mapping[str, Any], what: str) -> bytes:
+    """Build bytes by a layout.
+
+    Raises:
+        FrameError: a value is missing or does not fit its field.
+    """
+    try:
+        built: bytes = layout.build(dict(values))
+    except (ConstructError, KeyError, ValueError, OverflowError) as error:
+        raise FrameError(f"{what} cannot be built: {type(error).__name__}") from None
+    return built

@@ -1,0 +1,239 @@
+"""Read a unit, seal what it gave, verify the file from the disk, and only then say that there is a backup."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from lockmigrate.errors import ConfigError, FileTrouble
+from lockmigrate.formats.backup import default_name, new_backup_id, seal, write_backup
+from lockmigrate.model.document import Snapshot, to_sections
+from lockmigrate.model.results import BackupResult, Progress, Unit
+from lockmigrate.operations.keyring import Keyring
+from lockmigrate.operations.reading import Reading, read_unit
+from lockmigrate.profiles import load_profile
+from lockmigrate.protocols import Lock
+from lockmigrate.version import own_version
+
+MAX_NAMES_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupOptions:
+    """What the person asked for."""
+
+    out: Path | None = None
+    """The file; None: a name that tells nothing, in `folder`."""
+    folder: Path = field(default_factory=Path)
+    label: str | None = None
+    twice: bool = False
+    force: bool = False
+    strict: bool = False
+    """Every gap counts, also an announced one."""
+    names: dict[int, str] = field(default_factory=dict)
+    """Slot to the person's name, from the technician's list."""
+    consent_ref: str | None = None
+    expires_days: int | None = None
+    prefix: str = "backup"
+    purpose: str = "unit-replacement"
+
+
+async def backup(lock: Lock, ring: Keyring, options: BackupOptions) -> AsyncIterator[Progress | BackupResult]:
+    """Back a unit up; the last item is the result.
+
+    Raises:
+        ConfigError: no keys, or the wrong recipients.
+        WrongKeyError: the passphrase does not unlock the signing key.
+        FileTrouble: the file cannot be written; nothing of it is left behind.
+        LinkError, RefusedError: from the unit; no file is made.
+    """
+    started = time.monotonic()
+    check_destination(options)
+    ring.need_signing()
+    ring.unlock()
+    async for item in read_unit(lock, twice=options.twice, label=options.label):
+        if isinstance(item, Progress):
+            await ring.check()
+            yield item
+        else:
+            reading = item
+    result = await seal_reading(reading, ring, options)
+    yield replace(result, duration_s=round(time.monotonic() - started, 3))
+
+
+def check_destination(options: BackupOptions) -> None:
+    """Fail before the unit is touched if the file could not be made.
+
+    Raises:
+        FileTrouble: it exists already, or its folder does not.
+    """
+    folder = options.out.parent if options.out else options.folder
+    if not folder.is_dir():
+        raise FileTrouble(
+            f"there is no folder {folder}", hint="make it first, or choose another with -o", code="no-folder"
+        )
+    if options.out is None:
+        return
+    if options.out.is_dir():
+        raise FileTrouble(f"{options.out} is a folder", hint="name a file with -o", code="is-a-folder")
+    if options.out.exists() and not options.force:
+        raise FileTrouble(
+            f"{options.out} exists already",
+            hint="choose another name, or --force to replace it",
+            code="file-exists",
+        )
+
+
+async def seal_reading(reading: Reading, ring: Keyring, options: BackupOptions) -> BackupResult:
+    """Seal a snapshot that was read already; see `backup` for what can go wrong."""
+    unit = replace(reading.unit, label=options.label)
+    snapshot = _with_names(reading.snapshot, options.names)
+    backup_id = new_backup_id()
+    path = options.out or options.folder / default_name(backup_id).replace("backup", options.prefix, 1)
+    recipients, passphrase = ring.recipients(), ring.passphrase_for_new()
+    signing_key = await ring.signing_key()
+    entries = {f"raw/{table.name}.bin": table.data for table in snapshot.tables}
+    entries |= {f"records/{name}.jsonl": data for name, data in to_sections(snapshot).items()}
+    meta = _manifest(unit, snapshot, options, backup_id)
+    data, file_key = seal(meta, entries, recipients=recipients, passphrase=passphrase, signing_key=signing_key)
+    opened = write_backup(path, data, file_key, force=options.force)
+    copy = ring.leave_key_copy(path)
+    gaps = [gap for gap in snapshot.gaps if options.strict or not gap.announced]
+    return BackupResult(
+        exit_code=9 if gaps or snapshot.losses else 0,
+        warnings=unit.warnings,
+        unit=unit,
+        file=str(path),
+        backup_id=backup_id,
+        manifest_sha256=opened.manifest_sha256,
+        signer=opened.signer,
+        recipients=recipients,
+        key_copy=str(copy) if copy else None,
+        counts=snapshot.counts(),
+        gaps=snapshot.gaps,
+        losses=snapshot.losses,
+    )
+
+
+def _manifest(unit: Unit, snapshot: Snapshot, options: BackupOptions, backup_id: str) -> dict[str, Any]:
+    now = datetime.now(UTC).replace(microsecond=0)
+    profile = load_profile(unit.profile)
+    expires = now + timedelta(days=options.expires_days) if options.expires_days else None
+    contains = [{"fingerprints": "fingerprint-template"}.get(name, name) for name, n in snapshot.counts().items() if n]
+    lock = snapshot.lock
+    meta = {
+        "backup_id": backup_id,
+        "created_at": _rfc3339(now),
+        "tool": {"name": "lockmigrate", "version": own_version(), "cryptography": version("cryptography")},
+        "device": {
+            "vendor": lock.vendor,
+            "model": lock.model,
+            "serial": unit.serial,
+            "hardware": lock.hardware_rev,
+            "firmware": lock.firmware_rev,
+            "transport": "simulated" if unit.simulated else "serial",
+            "clock": None,
+        },
+        "unit": msgspec.to_builtins(unit),
+        "profile": {
+            "id": profile.name,
+            "sha256": hashlib.sha256(msgspec.json.encode(profile, order="sorted")).hexdigest(),
+            "variant": _variant(unit, profile.variant),
+        },
+        "counts": snapshot.counts(),
+        "tables": [
+            {
+                "table": table.name,
+                "entry": f"raw/{table.name}.bin",
+                "rows": table.rows,
+                "volatile": table.volatile,
+                "reads": [
+                    {"at": table.read_at_utc, "size": len(table.data), "sha256": hashlib.sha256(table.data).hexdigest()}
+                ],
+                "device_check": {"kind": table.check, "value": None} if table.check else None,
+                "undecoded_bytes": 0,
+            }
+            for table in snapshot.tables
+        ],
+        "loss_counts": _count(loss.code for loss in snapshot.losses),
+        "retention": {
+            "expires_at": _rfc3339(expires) if expires else None,
+            "purpose": options.purpose,
+            "consent_ref": options.consent_ref,
+            "contains": contains,
+        },
+        "previous": None,
+    }
+    if options.label:
+        meta["label"] = options.label
+    return meta
+
+
+def _variant(unit: Unit, variant: dict[str, Any]) -> dict[str, Any]:
+    """What the decoder was told, so that the drift check tells it the same. TOML has floats, a manifest has none."""
+    fingerprint = unit.capabilities.credentials.fingerprint
+    told = {**variant, "dialect": unit.details.get("dialect"), "slots": fingerprint.slots if fingerprint else None}
+    return {key: value for key, value in told.items() if not isinstance(value, float)}
+
+
+def _count(codes: Any) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for code in codes:
+        found[code] = found.get(code, 0) + 1
+    return found
+
+
+def _rfc3339(instant: datetime) -> str:
+    return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _with_names(snapshot: Snapshot, names: dict[int, str]) -> Snapshot:
+    if not names:
+        return snapshot
+    credentials = tuple(
+        replace(item, name=names[item.origin["credential_index"]])
+        if item.origin.get("credential_index") in names
+        else item
+        for item in snapshot.credentials
+    )
+    return replace(snapshot, credentials=credentials)
+
+
+def read_names(path: Path) -> dict[int, str]:
+    """Read the technician's list: CSV with the columns slot and name (a header line is allowed).
+
+    Raises:
+        ConfigError: it cannot be read, or a line is not `slot,name`, or a slot stands twice.
+    """
+    try:
+        if path.stat().st_size > MAX_NAMES_BYTES:
+            raise ConfigError(f"the list of names {path} is too large")
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"cannot read the list of names {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"the list of names {path} is not UTF-8", hint="save it as CSV UTF-8") from None
+    names: dict[int, str] = {}
+    try:
+        for number, row in enumerate(csv.reader(text.splitlines()), start=1):
+            if not row or (number == 1 and row[0].strip().lower() == "slot"):
+                continue
+            if len(row) < 2 or not row[0].strip().isascii() or not row[0].strip().isdigit() or len(row[0]) > 6:
+                raise ConfigError(f"line {number} of {path} is not: slot,name", hint="for example: 12,张伟")
+            slot = int(row[0])
+            if slot in names:
+                raise ConfigError(f"line {number} of {path} names slot {slot} again")
+            names[slot] = row[1].strip()
+    except csv.Error:
+        raise ConfigError(f"the list of names {path} is not CSV") from None
+    return names

@@ -1,0 +1,73 @@
+"""The journal: what a restore started on a unit, and what was confirmed. Keys of records only, never a secret.
+
+It decides only where the unit itself cannot tell: a slot that was being written when everything went dark holds
+something that is neither what was there nor what was wanted, and would else look like somebody's finger.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from lockmigrate.errors import FileTrouble
+from lockmigrate.protocols.clock import utc_now
+
+FILE: Final = "journal.jsonl"
+
+
+class Journal:
+    """An append-only file in the config directory; every line is flushed before the unit is touched."""
+
+    def __init__(self, config_dir: Path) -> None:
+        self._path = config_dir / FILE
+
+    def unconfirmed(self, unit_id: str, backup_id: str) -> frozenset[str]:
+        """Return the records of this backup that were started on this unit and never confirmed."""
+        started: set[str] = set()
+        for line in self._lines():
+            if line.get("unit") != unit_id or line.get("backup") != backup_id:
+                continue
+            key = line.get("key")
+            if isinstance(key, str):
+                (started.add if line.get("event") == "started" else started.discard)(key)
+        return frozenset(started)
+
+    def note(self, event: str, *, unit_id: str, backup_id: str, key: str | None = None) -> None:
+        """Append one line.
+
+        Raises:
+            FileTrouble: the journal cannot be written.
+        """
+        line = {"at": utc_now(), "event": event, "unit": unit_id, "backup": backup_id}
+        if key is not None:
+            line["key"] = key
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                os.write(handle, json.dumps(line).encode() + b"\n")
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise FileTrouble(
+                f"cannot write the journal {self._path}: {error.strerror}",
+                hint="free space or choose another --config-dir; nothing is written to a unit without it",
+            ) from None
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        try:
+            text = self._path.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise FileTrouble(f"cannot read the journal {self._path}: {error.strerror}") from None
+        for line in text.splitlines():
+            try:
+                found = json.loads(line)
+            except ValueError:
+                continue  # a line torn by a crash; whatever it was about counts as not confirmed
+            if isinstance(found, dict):
+                yield found

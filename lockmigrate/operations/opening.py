@@ -1,0 +1,214 @@
+"""Open a backup as far as it may be believed: container checks 1 to 6, 8 and 9 in `formats`, 7 and 10 here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lockmigrate.errors import BackupError, FrameError, PolicyError
+from lockmigrate.formats import decode
+from lockmigrate.formats.backup import DateCheck, OpenedBackup, open_backup, read_backup
+from lockmigrate.model.document import Snapshot, Table, from_sections
+from lockmigrate.model.results import ShowResult, Unit
+from lockmigrate.operations.keyring import Keyring
+from lockmigrate.operations.restore import Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A backup that decrypted, is signed and whole; `refusal` is why it may not be restored, if anything forbids it."""
+
+    source: Source
+    signer: str
+    signer_name: str | None
+    created_at: str
+    manifest_sha256: str
+    trust: str
+    """ "trusted", or the code of the refusal."""
+    refusal: PolicyError | None
+    label: str | None = None
+
+    def insist(self) -> None:
+        """Raise the refusal, if there is one.
+
+        Raises:
+            PolicyError: code `untrusted` or `drift`.
+        """
+        if self.refusal is not None:
+            raise self.refusal
+
+
+async def open_file(file: Path, ring: Keyring, *, accept_drift: bool = False) -> Opened:
+    """Open a backup file.
+
+    Raises:
+        BackupError: not a backup, damaged, malformed, badly signed or of an unknown kind.
+        WrongKeyError: nothing that was given opens it.
+        PolicyError: it is not signed at all.
+        ConfigError, FileTrouble: a passphrase is missing, or a file cannot be read.
+    """
+    data = read_backup(file)
+    identities, passphrase = await ring.identities_for(file, data)
+    refusals: list[PolicyError] = []
+    opened = open_backup(data, identities=identities, passphrase=passphrase, check_signer=_noting(ring, refusals))
+    source = read_source(file, opened)
+    if not refusals and not accept_drift and drifted(opened, source.snapshot):
+        refusals.append(
+            PolicyError(
+                "the records in this backup are not what this lockmigrate reads from its raw tables",
+                hint="an older version decoded them otherwise; --accept-drift restores what the raw tables say",
+                code="drift",
+            )
+        )
+    refusal = refusals[0] if refusals else None
+    return Opened(
+        source=source,
+        signer=opened.signer,
+        signer_name=ring.name_of(opened.signer_public_key),
+        created_at=str(opened.manifest.get("created_at")),
+        manifest_sha256=opened.manifest_sha256,
+        trust=refusal.code if refusal else "trusted",
+        refusal=refusal,
+        label=_text(opened.manifest.get("label")),
+    )
+
+
+def _noting(ring: Keyring, refusals: list[PolicyError]) -> Any:
+    """The signer check, noting a refusal instead of stopping: a backup of an unknown signer may still be looked at."""
+    check = ring.signer_check()
+
+    def noting(signer: str, public_key: bytes) -> DateCheck | None:
+        try:
+            inner = check(signer, public_key)
+        except PolicyError as refusal:
+            refusals.append(refusal)
+            return None
+        if inner is None:
+            return None
+
+        def date(created_at: datetime) -> None:
+            try:
+                inner(created_at)
+            except PolicyError as refusal:
+                refusals.append(refusal)
+
+        return date
+
+    return noting
+
+
+def read_source(file: Path, opened: OpenedBackup) -> Source:
+    """Turn verified entries into a snapshot.
+
+    Raises:
+        BackupError: a record is malformed, or of a version we do not know.
+    """
+    manifest = opened.manifest
+    notes = {note["entry"]: note for note in manifest.get("tables", []) if isinstance(note.get("entry"), str)}
+    tables = tuple(
+        Table(
+            name=name.removeprefix("raw/").removesuffix(".bin"),
+            data=data,
+            rows=int(notes.get(name, {}).get("rows") or 0),
+            read_at_utc=str((notes.get(name, {}).get("reads") or [{}])[0].get("at", "")),
+            check=(notes.get(name, {}).get("device_check") or {}).get("kind"),
+        )
+        for name, data in opened.entries.items()
+        if name.startswith("raw/")
+    )
+    sections = {
+        name.removeprefix("records/").removesuffix(".jsonl"): data
+        for name, data in opened.entries.items()
+        if name.startswith("records/")
+    }
+    snapshot = from_sections(sections, tables)
+    for item in snapshot.credentials:
+        if item.data is not None:
+            snapshot.bytes_of(item.data.template)
+    try:
+        unit = msgspec.convert(manifest.get("unit"), Unit)
+    except msgspec.ValidationError:
+        raise BackupError("the manifest does not describe the unit", code="malformed") from None
+    return Source(file=str(file), backup_id=opened.backup_id, unit=unit, snapshot=snapshot, gaps=snapshot.gaps)
+
+
+def drifted(opened: OpenedBackup, snapshot: Snapshot) -> list[str]:
+    """Decode the raw tables again and name the sections that come out otherwise (check 10).
+
+    Names from the technician's list and the credential that was given are not in the raw tables and are left out.
+    """
+    profile = opened.manifest.get("profile") or {}
+    told = profile.get("variant")
+    variant: dict[str, Any] = told if isinstance(told, dict) else {}
+    try:
+        again = decode(snapshot.lock.family, {table.name: table.data for table in snapshot.tables}, variant)
+    except FrameError:
+        return ["raw tables"]
+    credentials = tuple(msgspec.structs.replace(item, name=msgspec.UNSET) for item in snapshot.credentials)
+    keys = tuple(item for item in snapshot.access_keys if item.kind != "given")
+    pairs = {
+        "credentials": (credentials, again.credentials),
+        "settings": (snapshot.settings, again.settings),
+        "access_keys": (keys, again.access_keys),
+        "coverage": (snapshot.coverage, again.coverage),
+        "losses": (snapshot.losses, again.losses),
+        "attachments": (snapshot.attachments, again.attachments),
+    }
+    return [name for name, (stored, read) in pairs.items() if stored != read]
+
+
+def show(opened: Opened) -> ShowResult:
+    """What `show FILE` prints: the contents without a secret."""
+    source = opened.source
+    return ShowResult(
+        exit_code=10 if opened.refusal else 0,
+        file=source.file,
+        backup_id=source.backup_id,
+        created_at=opened.created_at,
+        signer=opened.signer,
+        signer_name=opened.signer_name,
+        trust=opened.trust,
+        unit=source.unit,
+        counts=source.snapshot.counts(),
+        records=tuple(_visible(source.snapshot)),
+        gaps=source.gaps,
+        losses=source.snapshot.losses,
+        manifest_sha256=opened.manifest_sha256,
+        label=opened.label,
+    )
+
+
+def _visible(snapshot: Snapshot) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for item in snapshot.credentials:
+        row: dict[str, Any] = {
+            "key": item.key,
+            "kind": "fingerprint",
+            "slot": item.origin.get("credential_index"),
+            "state": item.data_state,
+            "name": item.name if isinstance(item.name, str) else None,
+        }
+        if item.data is not None:
+            row |= {"format": item.data.template_format, "size_bytes": item.data.size}
+        rows.append(row)
+    for setting in snapshot.settings:
+        hidden = setting.hidden is not msgspec.UNSET
+        rows.append(
+            {
+                "key": setting.key,
+                "kind": "setting",
+                "value": "hidden" if hidden else setting.value,
+                "unit": setting.unit,
+                "device_bound": setting.device_bound,
+            }
+        )
+    rows += [{"key": key.key, "kind": "access_key", "value": "hidden"} for key in snapshot.access_keys]
+    return rows
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,112 @@
+"""Read a unit into a snapshot: identified before and after, torn reads repeated, raw bytes decoded once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from lockmigrate.errors import TornRead
+from lockmigrate.formats import decode
+from lockmigrate.model.document import Gap, Metadata, Snapshot, Table
+from lockmigrate.model.records import AccessKey
+from lockmigrate.model.results import Progress, Unit
+from lockmigrate.model.secret import Secret
+from lockmigrate.profiles import load_profile
+from lockmigrate.protocols import EVERYTHING, Lock, Section
+from lockmigrate.protocols.clock import utc_now
+from lockmigrate.version import SOURCE
+
+TRIES: Final = 3
+"""A read during which the unit changed is repeated twice at most (architecture, section 4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A unit as it was read: who it is afterwards, and everything it gave out."""
+
+    unit: Unit
+    snapshot: Snapshot
+
+
+async def read_unit(
+    lock: Lock,
+    *,
+    sections: frozenset[Section] = EVERYTHING,
+    twice: bool = False,
+    label: str | None = None,
+) -> AsyncIterator[Progress | Reading]:
+    """Read a unit; the last item is the `Reading`.
+
+    Raises:
+        TornRead: the unit's contents changed during every one of three reads.
+        LinkError, RefusedError: from the unit.
+    """
+    for _ in range(TRIES):
+        before = await lock.identify()
+        tables: list[Table] = []
+        gaps: list[Gap] = []
+        async for item in lock.read(sections, twice=twice):
+            if isinstance(item, Table):
+                tables.append(item)
+            elif isinstance(item, Gap):
+                gaps.append(item)
+            else:
+                yield item
+        after = await lock.identify()
+        if await _unchanged(lock, before, after, tables):
+            snapshot = assemble(lock, after, tables, gaps, label=label)
+            if sections == EVERYTHING:
+                after = replace(after, label=label)
+            yield Reading(after, snapshot)
+            return
+    raise TornRead(
+        f"the contents of {before.id} changed while they were read, {TRIES} times",
+        hint="keep people from the lock while it is read, and hold its own controller in reset",
+    )
+
+
+async def _unchanged(lock: Lock, before: Unit, after: Unit, tables: list[Table]) -> bool:
+    if (before.id, before.serial, before.counts) != (after.id, after.serial, after.counts):
+        return False
+    read = {table.name: table.data for table in tables}
+    async for item in lock.read(frozenset({Section.INDEX})):
+        if isinstance(item, Table) and item.name in read and read[item.name] != item.data:
+            return False
+    return True
+
+
+def assemble(lock: Lock, unit: Unit, tables: list[Table], gaps: list[Gap], *, label: str | None) -> Snapshot:
+    """Decode tables into a snapshot and mark the gaps that the profile announces."""
+    sections = decode(unit.family, {table.name: table.data for table in tables}, lock.variant)
+    announced = load_profile(unit.profile).gaps
+    known = {item.key for item in sections.access_keys}
+    return Snapshot(
+        metadata=Metadata(source=SOURCE, created_utc=utc_now()),
+        lock=replace(
+            sections.lock,
+            vendor=unit.vendor,
+            model=unit.model,
+            **({"lock_name": label} if label else {}),
+        ),
+        capabilities=sections.capabilities,
+        users=sections.users,
+        credentials=sections.credentials,
+        settings=sections.settings,
+        access_keys=(*sections.access_keys, *(key for key in _given(lock) if key.key not in known)),
+        coverage=sections.coverage,
+        losses=sections.losses,
+        attachments=sections.attachments,
+        tables=tuple(tables),
+        gaps=tuple(replace(gap, announced=gap.section in announced) for gap in gaps),
+    )
+
+
+def _given(lock: Lock) -> list[AccessKey]:
+    """What the technician gave to open the old unit is needed to erase it one day, so it is kept too."""
+    password: Any = getattr(lock, "sent_password", None)
+    if password is None:
+        return []
+    return [AccessKey(key="access_key/ef01.password", kind="given", secret=Secret(password))]

@@ -1,0 +1,270 @@
+"""Plan a restore against a unit as it is now, carry it out, and prove it by reading back.
+
+Three parts, because a person decides between them: `prepare` reads the target and plans; `Prepared.before` keeps a copy
+of what the target holds; `execute` writes. Nothing is written to a unit before the whole plan stands.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from lockmigrate.errors import MismatchError, PolicyError
+from lockmigrate.model.document import Gap, Snapshot
+from lockmigrate.model.records import Loss
+from lockmigrate.model.results import PlanResult, Progress, RecordResult, RestoreResult, Unit, counts_of
+from lockmigrate.model.steps import Done, Step
+from lockmigrate.operations.journal import Journal
+from lockmigrate.operations.reading import Reading, read_unit
+from lockmigrate.planning.plan import Plan, make_plan
+from lockmigrate.planning.policy import Policy
+from lockmigrate.protocols import QUICK, Lock
+
+_BLOCK_TEXTS = {
+    "wrong-target": (
+        "none of the fingerprints can be written to this unit: its templates are of another kind",
+        "choose a replacement of the same model, or enrol everybody again",
+    ),
+    "target-not-empty": (
+        "the target already holds records that this backup would not write",
+        "--existing merge keeps them, --existing replace removes them after a copy of them was sealed",
+    ),
+    "needs-input": (
+        "some records need a decision before anything is written",
+        "see the plan; answer with --decisions FILE or --accept-look-alike",
+    ),
+    "plan-blocked": ("the plan would widen a right or lose a safety meaning", "answer by record with --decisions FILE"),
+    "consent": (
+        "the policy demands a reference to the people's consent for moving fingerprints",
+        "give it with --consent REF",
+    ),
+}
+"""Code of a block to its sentence and its hint."""
+CODE_ON_EXIT = {"needs-input": "plan-blocked", "consent": "plan-blocked"}
+"""Machine codes of decision 8 for blocks that have none of their own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """An opened backup, as a restore needs it."""
+
+    file: str
+    backup_id: str
+    unit: Unit
+    snapshot: Snapshot
+    gaps: tuple[Gap, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A plan against one unit, with the unit still open."""
+
+    lock: Lock
+    source: Source
+    target: Reading
+    plan: Plan
+    policy: Policy
+    started_s: float = field(default_factory=time.monotonic)
+
+    def result(self) -> PlanResult:
+        """The plan as data: what `plan` and `--dry-run` show."""
+        return PlanResult(
+            exit_code=0 if self.plan.executable else 10,
+            warnings=(*self.target.unit.warnings, *self.plan.warnings),
+            file=self.source.file,
+            backup_id=self.source.backup_id,
+            source=self.source.unit,
+            unit=self.target.unit,
+            executable=self.plan.executable,
+            blocked_by=self.plan.blocked_by,
+            records=self.plan.records,
+            removals=self.plan.removals,
+            existing=self.plan.existing,
+            counts=counts_of(self.plan.records),
+            gaps=self.source.gaps,
+            losses=(*self.source.snapshot.losses, *self.plan.losses),
+        )
+
+    def insist(self) -> None:
+        """Stop here unless the plan can be carried out as it stands.
+
+        Raises:
+            PolicyError: with the code and hint of the first thing that forbids it.
+        """
+        if self.plan.blocked_by:
+            raise blocked(self.plan.blocked_by[0])
+
+
+def blocked(code: str) -> PolicyError:
+    """Build the refusal for one kind of block."""
+    message, hint = _BLOCK_TEXTS.get(code, (code, ""))
+    return PolicyError(message, hint=hint or None, code=CODE_ON_EXIT.get(code, code))
+
+
+async def prepare(
+    lock: Lock, source: Source, policy: Policy, journal: Journal, *, same_unit_allowed: bool = True
+) -> AsyncIterator[Progress | Prepared]:
+    """Read the target whole and plan; the last item is the `Prepared`.
+
+    Raises:
+        PolicyError: the target is the very unit the backup came from, and that is not wanted.
+        LinkError, RefusedError: from the unit.
+    """
+    started = time.monotonic()
+    async for item in read_unit(lock):
+        if isinstance(item, Progress):
+            yield replace(item, stage=f"target {item.stage}")
+        else:
+            reading = item
+    unit = reading.unit
+    if not same_unit_allowed and unit.serial is not None and unit.serial == source.unit.serial:
+        raise PolicyError(
+            f"old and new unit are one and the same, serial {unit.serial}",
+            hint="to put a backup back on its own unit use restore",
+            code="wrong-target",
+        )
+    unconfirmed = journal.unconfirmed(unit.id, source.backup_id)
+    plan = make_plan(source.snapshot, reading.snapshot, unit, policy, unconfirmed=unconfirmed)
+    yield Prepared(lock=lock, source=source, target=reading, plan=plan, policy=policy, started_s=started)
+
+
+async def execute(
+    prepared: Prepared, journal: Journal, *, before: str | None = None
+) -> AsyncIterator[Progress | RestoreResult]:
+    """Write what the plan says, each record proven by its read-back; the last item is the result.
+
+    Args:
+        prepared: an executable plan.
+        journal: where starts and confirmations are noted.
+        before: the file that keeps what the target held.
+
+    Raises:
+        PolicyError: the plan is not executable, or the target's memory does not take a template of this size.
+        MismatchError: what is read at the end is not what the steps had proven.
+        LinkError, RefusedError: from the unit; run again, what is done then counts as done.
+    """
+    prepared.insist()
+    plan, lock, unit = prepared.plan, prepared.lock, prepared.target.unit
+    await _try_size(prepared)
+    outcome: dict[str, Done] = {}
+    puts = [step for step in plan.steps if step.action == "put"]
+    ident = {"unit_id": unit.id, "backup_id": prepared.source.backup_id}
+    moved, total = 0, len(plan.steps)
+    if plan.steps:
+        yield Progress(stage="restore", done=0, total=total)
+    for number, step in enumerate(plan.steps, start=1):
+        journal.note("started", key=step.key, **ident)
+        async for done in lock.write([step]):
+            outcome[step.key] = done
+            if done.proof or done.status == "refused" or not _torn(done):
+                journal.note("confirmed", key=step.key, **ident)
+        moved += len(step.value) if isinstance(step.value, bytes) else 0
+        yield Progress(stage="restore", done=number, total=total, size_bytes=moved)
+    records = tuple(_with_outcome(record, outcome.get(record.key)) for record in plan.records)
+    removed = tuple(key for key in plan.removals if outcome[key].status == "removed")
+    losses = [*prepared.source.snapshot.losses, *_losses(records, outcome, plan)]
+    after = await _recheck(prepared, records, removed)
+    yield RestoreResult(
+        exit_code=_exit_code(records, losses, prepared),
+        warnings=(*unit.warnings, *plan.warnings),
+        file=prepared.source.file,
+        backup_id=prepared.source.backup_id,
+        source=prepared.source.unit,
+        unit=after,
+        before=before,
+        records=records,
+        written=sum(1 for step in puts if outcome[step.key].status == "written"),
+        already_equal=sum(1 for record in plan.records if record.done),
+        removed=removed,
+        counts=counts_of(records),
+        gaps=prepared.source.gaps,
+        losses=tuple(losses),
+        duration_s=round(time.monotonic() - prepared.started_s, 3),
+    )
+
+
+async def _try_size(prepared: Prepared) -> None:
+    """Decision 31: where the size is not known, one template goes into memory and back before anything is stored."""
+    if prepared.plan.sample is None:
+        return
+    if await prepared.lock.rehearse_write(prepared.plan.sample) is False:
+        raise PolicyError(
+            "the target's memory does not give back a template of this size; nothing was stored",
+            hint="the replacement takes templates of another size; choose one of the same kind, or enrol again",
+            code="template-size",
+        )
+
+
+def _torn(done: Done) -> bool:
+    return done.status == "differs" and "left empty" not in (done.detail or "")
+
+
+def _with_outcome(record: RecordResult, done: Done | None) -> RecordResult:
+    if done is None:
+        return record
+    if done.status == "written":
+        return replace(record, proof=done.proof)
+    return replace(record, reasons=(*record.reasons, done.code or "write-refused"), detail=done.detail, proof=None)
+
+
+def _losses(records: tuple[RecordResult, ...], outcome: dict[str, Done], plan: Plan) -> list[Loss]:
+    losses = list(plan.losses)
+    for key, done in outcome.items():
+        if done.status in ("refused", "differs"):
+            loss = Loss(record=key, stage="write", code=done.code or "write-refused", detail=done.detail)
+            losses.append(loss if done.status == "refused" else replace(loss, stage="verify"))
+    return losses
+
+
+def _exit_code(records: tuple[RecordResult, ...], losses: list[Loss], prepared: Prepared) -> int:
+    """Decision 30: 0 when all is copied, adjusted or skipped, or re-enrolled as the source profile announced."""
+    announced = {gap.record for gap in prepared.source.gaps if gap.announced}
+    for record in records:
+        written = record.outcome in ("copy", "adjust")
+        if written and record.proof is None:
+            return 9
+        if record.outcome in ("re_enrol", "reissue") and record.key not in announced:
+            return 9
+        if record.outcome in ("needs_input", "refuse"):
+            return 9
+    return 9 if any(loss.stage in ("write", "verify") for loss in losses) else 0
+
+
+async def _recheck(prepared: Prepared, records: tuple[RecordResult, ...], removed: tuple[str, ...]) -> Unit:
+    """At the end only identity, index, counts, settings and notepad are read again; each slot was proven before."""
+    async for item in read_unit(prepared.lock, sections=QUICK):
+        if isinstance(item, Reading):
+            reading = item
+    held = _occupied(reading.snapshot)
+    if held is None:
+        return reading.unit
+    must = {
+        step.origin["credential_index"]
+        for step, record in _pairs(prepared.plan.steps, records)
+        if step.kind == "fingerprint" and record.proof == "V4"
+    }
+    missing = sorted(slot for slot in must if slot not in held)
+    still = sorted(key for key in removed if int(key.rpartition("/")[2]) in held)
+    if missing or still:
+        raise MismatchError(
+            "the unit's index table does not show what was just proven slot by slot",
+            differences=(*(f"fingerprint/{slot} is missing" for slot in missing), *(f"{key} remains" for key in still)),
+            hint="run verify FILE TARGET; if it differs, restore again: only what differs is written",
+        )
+    return reading.unit
+
+
+def _pairs(steps: tuple[Step, ...], records: tuple[RecordResult, ...]) -> list[tuple[Step, RecordResult]]:
+    by_key = {record.key: record for record in records}
+    return [(step, by_key[step.key]) for step in steps if step.action == "put" and step.key in by_key]
+
+
+def _occupied(snapshot: Snapshot) -> set[int] | None:
+    """The occupied slots by the unit's own index table; None where it has none."""
+    table = next((item for item in snapshot.tables if item.name.endswith("-index")), None)
+    if table is None:
+        return None
+    return {8 * index + bit for index, byte in enumerate(table.data) for bit in range(8) if byte >> bit & 1}

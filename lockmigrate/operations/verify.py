@@ -1,0 +1,73 @@
+"""Compare: a file with itself (opened, checked, decoded again), and a file with a unit."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from lockmigrate.model.results import Progress, VerifyResult
+from lockmigrate.operations.journal import Journal
+from lockmigrate.operations.opening import Opened
+from lockmigrate.operations.restore import Prepared, prepare
+from lockmigrate.planning.policy import Policy
+from lockmigrate.protocols import Lock
+
+
+def verify_file(opened: Opened) -> VerifyResult:
+    """The outcome of all container checks, for people and scripts."""
+    source = opened.source
+    return VerifyResult(
+        exit_code=10 if opened.refusal else 0,
+        file=source.file,
+        backup_id=source.backup_id,
+        signer=opened.signer,
+        trust=opened.trust,
+        unit=source.unit,
+        counts=source.snapshot.counts(),
+        gaps=source.gaps,
+        losses=source.snapshot.losses,
+        label=opened.label,
+    )
+
+
+async def verify_unit(lock: Lock, opened: Opened, journal: Journal) -> AsyncIterator[Progress | VerifyResult]:
+    """Compare a backup with a unit: equal exactly when a plan would write nothing and nothing extra is there.
+
+    Device-bound things are listed, not compared. The last item is the result; exit code 8 if it differs.
+
+    Raises:
+        LinkError, RefusedError: from the unit.
+    """
+    async for item in prepare(lock, opened.source, Policy(existing="replace"), journal):
+        if isinstance(item, Prepared):
+            prepared = item
+        else:
+            yield item
+    plan = prepared.plan
+    not_compared = tuple(record.key for record in plan.records if record.outcome == "skip")
+    compared = [record for record in plan.records if record.outcome != "skip"]
+    # What is skipped because the target's own page is in use was compared, and differs.
+    differs = [record for record in compared if not record.done] + [
+        record for record in plan.records if "notepad-in-use" in record.reasons
+    ]
+    equal = not differs and not plan.removals
+    yield VerifyResult(
+        exit_code=10 if opened.refusal else (0 if equal else 8),
+        warnings=prepared.target.unit.warnings,
+        file=opened.source.file,
+        backup_id=opened.source.backup_id,
+        signer=opened.signer,
+        trust=opened.trust,
+        unit=opened.source.unit,
+        target=prepared.target.unit,
+        counts={
+            "equal": len(compared) - len([record for record in compared if not record.done]),
+            "different": len(differs),
+            "extra": len(plan.removals),
+        },
+        records=plan.records,
+        extra=plan.removals,
+        not_compared=not_compared,
+        gaps=opened.source.gaps,
+        losses=opened.source.snapshot.losses,
+        label=opened.label,
+    )

@@ -1,0 +1,101 @@
+"""What the person and the house rules decide: options, and the answers of a decisions file.
+
+A decisions file is TOML: `[[answer]]` with `key`, or `reason` for all records having it, `choice` = write, skip,
+override, suggest or value, and `value`; `[guards]` answers plan-wide refusals by their code.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from lockmigrate.errors import ConfigError
+from lockmigrate.model.results import RecordResult
+
+Choice = Literal["write", "skip", "override", "suggest", "value"]
+
+
+class Answer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One answer to a record that needs input."""
+
+    key: str | None = None
+    reason: str | None = None
+    choice: Choice
+    value: int | str | None = None
+
+
+class Decisions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All answers of one file."""
+
+    answer: tuple[Answer, ...] = ()
+    guards: dict[str, str] = {}
+
+    def for_record(self, key: str, reason: str) -> Answer | None:
+        """Return the answer for a record: by its key first, else by its reason."""
+        by_key = next((item for item in self.answer if item.key == key), None)
+        return by_key or next((item for item in self.answer if item.key is None and item.reason == reason), None)
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """Everything that was decided for one restore."""
+
+    existing: Literal["merge", "replace"] | None = None
+    """What happens to other records on the target; None: nobody has decided."""
+    with_: frozenset[str] = frozenset()
+    """Device-bound things that move because they were named: notepad, address, password."""
+    accept_look_alike: bool = False
+    decisions: Decisions = Decisions()
+    consent_ref: str | None = None
+    require_consent: bool = False
+
+
+MOVABLE_BY_NAME: frozenset[str] = frozenset({"notepad", "address", "password"})
+
+
+def parse_with(text: str | None) -> frozenset[str]:
+    """Parse `--with notepad,address,password`.
+
+    Raises:
+        ConfigError: a name that cannot be moved.
+    """
+    names = frozenset(part.strip() for part in (text or "").split(",") if part.strip())
+    unknown = sorted(names - MOVABLE_BY_NAME)
+    if unknown:
+        raise ConfigError(f'--with does not know "{unknown[0]}"', hint="it takes notepad, address and password")
+    return names
+
+
+def read_decisions(path: Path) -> Decisions:
+    """Read a decisions file.
+
+    Raises:
+        ConfigError: it cannot be read, is not TOML, or holds something unknown.
+    """
+    try:
+        document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        decisions = msgspec.convert(document, Decisions)
+    except OSError as error:
+        raise ConfigError(f"cannot read the decisions file {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):
+        raise ConfigError(f"the decisions file {path} is not TOML") from None
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"the decisions file {path}: {error}") from None
+    for item in decisions.answer:
+        if (item.key is None) == (item.reason is None):
+            raise ConfigError(f"the decisions file {path}: each answer has either a key or a reason")
+    return decisions
+
+
+def decided(record: RecordResult, policy: Policy) -> Answer | None:
+    """Return the answer to a record that needs input, if the policy holds one."""
+    for reason in record.reasons:
+        answer = policy.decisions.for_record(record.key, reason)
+        if answer is not None:
+            return answer
+        if reason == "template-look-alike" and policy.accept_look_alike:
+            return Answer(reason=reason, choice="write")
+    return None

@@ -1,0 +1,192 @@
+"""Changing a 0xEF01 module: every change is read back, and that is the proof (V4).
+
+What is not proven after three attempts does not stay on the unit, and is a loss with a code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Final
+
+from lockmigrate.formats.ef01 import (
+    DELET_CHAR,
+    LOAD_CHAR,
+    NOTEPAD_PAGE_BYTES,
+    REGISTER_LEVEL,
+    SET_ADDER,
+    SET_PWD,
+    SET_SYS_PARA,
+    STORE,
+    UP_CHAR,
+    WRITE_NOTEPAD,
+    Code,
+    code_text,
+)
+from lockmigrate.model.steps import Done, Step
+from lockmigrate.protocols.ef01_questions import HARMLESS, SLOT_TRIES, Questions
+from lockmigrate.protocols.ef01_wire import Silent, Wire
+
+GAPS_S: Final = (0.0, 0.01, 0.03)
+"""Pause between data packets at the first, second and third attempt (reference, section 7.3)."""
+DOWN_BUFFER: Final = 1
+"""DownChar and Store use buffer 1 in both dialects (reference, section 7.1)."""
+
+
+class Changes:
+    """What can be changed on one module."""
+
+    def __init__(self, wire: Wire, questions: Questions) -> None:
+        self._wire = wire
+        self._ask = questions
+
+    async def rehearse_write(self, sample: bytes) -> bool | None:
+        """Send one template into memory and fetch it back; nothing is stored (decision 31, unconfirmed on hardware)."""
+        up = self._ask.up_buffer
+        if up != DOWN_BUFFER:
+            return None  # Hi-Link sends up from another buffer than it takes down to
+        for gap_s in GAPS_S:
+            try:
+                ack = await self._wire.push(sample, buffer=DOWN_BUFFER, gap_s=gap_s)
+                if not ack.ok:
+                    continue
+                ack, back = await self._wire.fetch(UP_CHAR, {"buffer": up})
+            except Silent:
+                raise
+            except HARMLESS:
+                continue
+            if ack.ok:
+                return back == sample
+        return False
+
+    async def write(self, steps: Iterable[Step]) -> AsyncIterator[Done]:
+        """Carry out steps in their order; see `Lock.write`."""
+        for step in steps:
+            if step.kind == "fingerprint":
+                slot = int(step.origin["credential_index"])
+                if step.action == "remove":
+                    yield await self._remove(step.key, slot)
+                else:
+                    yield await self._put_template(step, slot)
+            elif step.key.startswith("setting/ef01.notepad."):
+                yield await self._put_page(step)
+            elif step.key == "setting/ef01.security_level":
+                yield await self._put_level(step)
+            elif step.key == "setting/ef01.address":
+                yield await self._put_address(step)
+            elif step.key == "access_key/ef01.password":
+                yield await self._put_password(step)
+            else:
+                yield Done(key=step.key, status="refused", code="setting-unsupported")
+
+    async def _put_template(self, step: Step, slot: int) -> Done:
+        wanted = step.value if isinstance(step.value, bytes) else b""
+        code, detail = "read-back-differs", None
+        for gap_s in GAPS_S:
+            refusal = await self._store(wanted, slot, gap_s)
+            if refusal == Code.ENCRYPTED:
+                return Done(key=step.key, status="refused", code="write-refused", detail=code_text(refusal))
+            if refusal:
+                code, detail = "write-refused", code_text(refusal)
+                continue
+            back, _ = await self._ask.read_slot(slot)
+            if back == wanted:
+                return Done(key=step.key, status="written", proof="V4")
+            code, detail = "read-back-differs", "the slot did not give back what was written"
+        # Nothing unproven stays where somebody's finger might be matched against it.
+        taken_back = await self._remove(step.key, slot) if step.was_empty or code == "read-back-differs" else None
+        if taken_back is not None and taken_back.status == "removed":
+            detail = f"{detail}; the slot was left empty"
+        return Done(key=step.key, status="refused" if code == "write-refused" else "differs", code=code, detail=detail)
+
+    async def _store(self, data: bytes, slot: int, gap_s: float) -> int:
+        """Down into memory, then into flash; returns the refusal's code, 0 if the read-back has to judge."""
+        try:
+            ack = await self._wire.push(data, buffer=DOWN_BUFFER, gap_s=gap_s)
+            if not ack.ok:
+                return ack.code
+        except Silent:
+            raise
+        except HARMLESS:
+            return Code.RECEIVE
+        try:
+            ack = await self._wire.ask(STORE, {"buffer": DOWN_BUFFER, "slot": slot})
+        except Silent:
+            raise
+        except HARMLESS:
+            return 0  # it may have happened: read back, never repeated blindly
+        return ack.code
+
+    async def _put_page(self, step: Step) -> Done:
+        page = int(step.origin["page"])
+        wanted = step.value if isinstance(step.value, bytes) else b""
+        if len(wanted) != NOTEPAD_PAGE_BYTES:
+            return Done(key=step.key, status="refused", code="setting-unsupported", detail="not a page of 32 bytes")
+        for _ in range(SLOT_TRIES):
+            ack = await self._wire.ask(WRITE_NOTEPAD, {"page": page, "data": wanted})
+            if not ack.ok:
+                return Done(key=step.key, status="refused", code="write-refused", detail=code_text(ack.code))
+            if await self._ask.page(page) == wanted:
+                return Done(key=step.key, status="written", proof="V4")
+        return Done(key=step.key, status="differs", code="read-back-differs")
+
+    async def _put_level(self, step: Step) -> Done:
+        wanted = step.value if isinstance(step.value, int) else -1
+        if not 0 <= wanted <= 0xFF:
+            return Done(key=step.key, status="refused", code="setting-unsupported", detail="no level has this number")
+        try:
+            ack = await self._wire.ask(SET_SYS_PARA, {"register": REGISTER_LEVEL, "value": wanted})
+        except Silent:
+            raise
+        except HARMLESS:
+            ack = None
+        if ack is not None and not ack.ok:
+            return Done(key=step.key, status="refused", code="write-refused", detail=code_text(ack.code))
+        params = await self._ask.params()
+        if params is not None and params.level == wanted:
+            return Done(key=step.key, status="written", proof="V4")
+        return Done(
+            key=step.key,
+            status="differs",
+            code="read-back-differs",
+            detail="some modules take it only after power was off for two seconds",
+        )
+
+    async def _put_address(self, step: Step) -> Done:
+        wanted = step.value if isinstance(step.value, int) else -1
+        before = self._wire.address
+        self._wire.expect_address(wanted)
+        try:
+            ack = await self._wire.ask(SET_ADDER, {"address": wanted}, address=before)
+        except Silent:
+            raise
+        except HARMLESS:
+            ack = None
+        if ack is not None and not ack.ok:
+            self._wire.expect_address(before)
+            return Done(key=step.key, status="refused", code="write-refused", detail=code_text(ack.code))
+        params = await self._ask.params()
+        if params is not None and params.address == wanted:
+            return Done(key=step.key, status="written", proof="V4")
+        return Done(key=step.key, status="differs", code="read-back-differs")
+
+    async def _put_password(self, step: Step) -> Done:
+        wanted = step.value if isinstance(step.value, bytes) else b""
+        if len(wanted) != 4:
+            return Done(key=step.key, status="refused", code="setting-unsupported", detail="not four bytes")
+        ack = await self._wire.ask(SET_PWD, {"password": wanted})
+        if not ack.ok:
+            return Done(key=step.key, status="refused", code="write-refused", detail=code_text(ack.code))
+        self._wire.use_password(wanted)
+        ack = await self._wire.verify(timeout_s=self._wire.facts.answer_s, tries=self._wire.facts.tries)
+        if ack.ok:
+            return Done(key=step.key, status="written", proof="V4")
+        return Done(key=step.key, status="differs", code="read-back-differs")
+
+    async def _remove(self, key: str, slot: int) -> Done:
+        ack = await self._wire.ask(DELET_CHAR, {"slot": slot, "count": 1})
+        if not ack.ok:
+            return Done(key=key, status="refused", code="write-refused", detail=code_text(ack.code))
+        ack = await self._wire.ask(LOAD_CHAR, {"buffer": 1, "slot": slot})
+        if ack.ok:
+            return Done(key=key, status="differs", code="read-back-differs", detail="the slot is still occupied")
+        return Done(key=key, status="removed", proof="V4")

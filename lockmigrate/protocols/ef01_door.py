@@ -1,0 +1,63 @@
+"""Opening a 0xEF01 module on a link: the one function the switchboard and the tests call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lockmigrate.errors import ProfileError
+from lockmigrate.formats.ef01 import FACTORY_ADDRESS
+from lockmigrate.profiles import Profile, load_all
+from lockmigrate.protocols.ef01 import Ef01Lock
+from lockmigrate.protocols.ef01_open import DEFAULT_FACTS, find_speed, look_around
+from lockmigrate.protocols.ef01_wire import Wire
+from lockmigrate.transports import SerialLink
+
+FAMILY = "ef01"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ef01Door:
+    """What is known before a word was said."""
+
+    target: str
+    port_id: str
+    profile: Profile | None = None
+    explicit_baud: int | None = None
+    address: int | None = None
+    password: bytes | None = field(default=None, repr=False)
+    simulated: bool = False
+
+
+async def open_module(link: SerialLink, door: Ef01Door) -> Ef01Lock:
+    """Find the speed, give the password, tell the dialect and the model.
+
+    Raises:
+        ProfileError: the named profile is of another family or contradicts the module.
+        ConnectError, NoAnswer, WrongCredential, ConfigError: see `find_speed`.
+        LinkError: the conversation failed.
+    """
+    if door.profile is not None and door.profile.family != FAMILY:
+        raise ProfileError(
+            f'the profile "{door.profile.name}" is of the family {door.profile.family}, not {FAMILY}',
+            code="wrong-profile",
+        )
+    profiles = load_all(FAMILY)
+    generic = next((item for item in profiles if item.name == FAMILY), None)
+    if generic is None:
+        raise ProfileError(f'the generic profile "{FAMILY}" is missing', hint="the installation is incomplete")
+    facts = (door.profile.serial if door.profile else generic.serial) or DEFAULT_FACTS
+    wire = Wire(
+        link,
+        peer=door.target,
+        facts=facts,
+        address=FACTORY_ADDRESS if door.address is None else door.address,
+        password=door.password or bytes(4),
+    )
+    await find_speed(
+        wire, explicit_baud=door.explicit_baud, bauds=facts.bauds, has_credential=door.password is not None
+    )
+    found = await look_around(wire, door.profile, profiles, generic)
+    lock = Ef01Lock(wire, found, target=door.target, port_id=door.port_id, simulated=door.simulated)
+    if door.password is not None and any(door.password):
+        lock.sent_password = door.password
+    return lock

@@ -1,0 +1,51 @@
+"""Simulated units: the second witness, written from the wire references alone.
+
+Nothing in this package imports `formats` or `protocols`: what is written twice from the public papers, and agrees, was
+probably understood.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from lockmigrate.errors import TargetError
+from lockmigrate.profiles import Profile
+from lockmigrate.sim.unit import SimulatedUnit, unknown
+
+PRESETS: Final[dict[str, str]] = {
+    "full": "every slot holds a template",
+    "half": "every second slot or so holds a template",
+    "empty": "as from the factory",
+    "huge": "1000 slots of 1536 bytes, all in use",
+}
+"""Preset to what is in such a unit."""
+
+_FAMILIES: Final[dict[str, str]] = {"ef01": "lockmigrate.sim.ef01"}
+"""Family to the module that simulates it (it has an `open_unit` of the same form as ours)."""
+
+
+def open_unit(
+    profile: Profile, preset: str = "full", options: Mapping[str, str] | None = None, *, state: Path | None = None
+) -> SimulatedUnit:
+    """Make a simulated unit of a profile's model.
+
+    Args:
+        profile: The model.
+        preset: One of `PRESETS`.
+        options: What follows the `?` of a `sim://` target.
+        state: A file that holds the unit's memory from one run to the next; where it exists, the preset fills nothing.
+
+    Raises:
+        TargetError: the family has no simulator, or the preset, an option or the state file is wrong.
+        FileTrouble: the state file cannot be read or written.
+    """
+    if profile.family not in _FAMILIES:
+        raise TargetError(f'there is no simulated unit of the family "{profile.family}"')
+    if preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    family = importlib.import_module(_FAMILIES[profile.family])
+    unit: SimulatedUnit = family.open_unit(profile, preset, options or {}, state=state)
+    return unit

@@ -1,0 +1,1 @@
+"""What outlives a session: keys, trust, and the catalogue of backups."""

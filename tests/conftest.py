@@ -1,0 +1,42 @@
+"""Async tests without a plugin: on a virtual clock, or on a real one with the mark real_time."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any
+
+import pytest
+from virtual_time import run_test
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "real_time: an async test on the real clock, because a pty or socket is its subject"
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    real_time = pyfuncitem.get_closest_marker("real_time") is not None
+    test = pyfuncitem.obj
+    # hypothesis calls its inner test once per example, without awaiting it
+    inner = getattr(getattr(test, "hypothesis", None), "inner_test", None)
+    if inspect.iscoroutinefunction(inner):
+        test.hypothesis.inner_test = _synchronous(inner, real_time=real_time)
+        return None
+    if not inspect.iscoroutinefunction(test):
+        return None
+    given = {
+        name: pyfuncitem.funcargs[name] for name in inspect.signature(test).parameters if name in pyfuncitem.funcargs
+    }
+    run_test(functools.partial(test, **given), real_time=real_time)
+    return True
+
+
+def _synchronous(test: Any, *, real_time: bool) -> Any:
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        run_test(functools.partial(test, *args, **kwargs), real_time=real_time)
+
+    return run
