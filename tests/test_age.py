@@ -640,20 +640,24 @@ def test_age_keygen_and_we_agree_on_keys(tmp_path: Path) -> None:
     assert run("age-keygen", "-y", identity).decode().strip() == str(made.recipient)
 
 
+TAKE_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
 def type_passphrase(command: list[str | Path], passphrase: str, prompts: int) -> None:
     """Run a program that asks for a passphrase on its controlling terminal."""
-    import fcntl
     import pty
-    import termios
 
     master, terminal = pty.openpty()
     process = subprocess.Popen(
-        command,
+        [sys.executable, "-c", TAKE_TERMINAL, *command],
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
         start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )
     os.close(terminal)
     seen, deadline = b"", time.monotonic() + 30

@@ -15,7 +15,7 @@ import pytest
 from test_age import needs_age, needs_pty, type_passphrase
 
 from lockmigrate.errors import ConfigError, FileTrouble, LockmigrateError, WrongKeyError
-from lockmigrate.formats import age, sshsig
+from lockmigrate.formats import age, files, sshsig
 from lockmigrate.formats.backup import open_backup, seal
 from lockmigrate.vault import keys, passphrases, trust
 from lockmigrate.vault.keys import create_keys, find_identities, key_info, load_identity, load_signing_key
@@ -110,7 +110,7 @@ def test_lists_that_exist_are_kept_behind_our_own(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_no_half_of_a_key_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls = keys.write_whole, []
+    real, calls = files.write_whole, []
 
     def third_fails(path: Path, *args: Any, **options: Any) -> None:
         calls.append(path)
@@ -118,7 +118,7 @@ def test_a_full_disk_leaves_no_half_of_a_key_folder(tmp_path: Path, monkeypatch:
             raise FileTrouble("cannot write: no space left on device")
         real(path, *args, **options)
 
-    monkeypatch.setattr(keys, "write_whole", third_fails)
+    monkeypatch.setattr("lockmigrate.vault.keys.write_whole", third_fails)
     with pytest.raises(FileTrouble):
         create_keys(tmp_path, PASSPHRASE, generated=False, log_n=CHEAP)
     assert not list(tmp_path.iterdir())
@@ -228,7 +228,7 @@ def test_private_files_that_others_may_use_are_refused(bits: int, folder: Path) 
 
 def test_modes_are_not_looked_at_on_windows(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "identity.age").chmod(0o644)
-    monkeypatch.setattr(keys.os, "name", "nt")
+    monkeypatch.setattr(os, "name", "nt")
     assert not keys.readable_by_others(folder / "identity.age")
 
 

@@ -268,8 +268,18 @@ def test_ssh_keygen_reads_our_trust_files_the_same_way(tmp_path: Path) -> None:
     allowed, revoked = tmp_path / "allowed_signers", tmp_path / "revoked_signers"
 
     def accepts() -> bool:
-        command = ["ssh-keygen", "-Y", "verify", "-f", allowed, "-I", "tech", "-n", sshsig.BACKUP_NAMESPACE]
-        lists = ["-r", revoked] if revoked.exists() else []
+        command: list[str | Path] = [
+            "ssh-keygen",
+            "-Y",
+            "verify",
+            "-f",
+            allowed,
+            "-I",
+            "tech",
+            "-n",
+            sshsig.BACKUP_NAMESPACE,
+        ]
+        lists: list[str | Path] = ["-r", revoked] if revoked.exists() else []
         done = subprocess.run([*command, "-s", signature, *lists], input=message, capture_output=True, timeout=30)
         return done.returncode == 0
 

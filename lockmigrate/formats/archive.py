@@ -33,7 +33,8 @@ def entry_header(name: str, size_bytes: int) -> bytes:
     Raises:
         BackupError: the name or size cannot be stored (code `malformed`).
     """
-    if not name or len(name) > MAX_NAME_BYTES or not all("!" <= char <= "~" for char in name):
+    # Some readers take a name with a slash at its end for a folder, whatever its type says.
+    if not 0 < len(name) <= MAX_NAME_BYTES or name.endswith("/") or not all("!" <= char <= "~" for char in name):
         raise _malformed("an archive entry has a name that cannot be stored")
     if not 0 <= size_bytes <= MAX_ARCHIVE_BYTES:
         raise _malformed("an archive entry has a size that cannot be stored")

@@ -36,6 +36,14 @@ _SIGNATURE_BYTES: Final = 64
 _PUBLIC_KEY_AT: Final = len(_MAGIC) + len(_VERSION) + 4 + 4 + len(_KEY_TYPE) + 4
 """Offset in the blob: behind magic, version, and the lengths of blob, type and key."""
 
+SigningKey = Ed25519PrivateKey
+"""What signs; other packages name it by this alias, since cryptography stays in here."""
+
+
+def generate_key() -> SigningKey:
+    """Return a new signing key."""
+    return Ed25519PrivateKey.generate()
+
 
 def sign(message: bytes, key: Ed25519PrivateKey, *, namespace: str = BACKUP_NAMESPACE) -> bytes:
     """Return the armored signature; the same bytes that `ssh-keygen -Y sign -n NAMESPACE` writes."""

@@ -1,8 +1,8 @@
 """The records of the neutral document (neutral-format sections 1 to 3).
 
 Three different kinds of nothing: a field that a decoder does not know is `UNSET` (the key is absent); `None` means
-that the unit has the field and said "no value"; `data_state = "present_unreadable"` means that the unit holds a value and
-will not give it out.
+that the unit has the field and said "no value"; `data_state = "present_unreadable"` means that the unit holds a value
+and will not give it out.
 """
 
 from __future__ import annotations

@@ -71,6 +71,31 @@ async def backup(lock: Lock, ring: Keyring, options: BackupOptions) -> AsyncIter
     yield replace(result, duration_s=round(time.monotonic() - started, 3))
 
 
+async def rehearse_reading(lock: Lock, options: BackupOptions) -> AsyncIterator[Progress | BackupResult]:
+    """Read everything and seal nothing: what `backup --dry-run` does; needs no keys and leaves no file."""
+    started = time.monotonic()
+    async for item in read_unit(lock, twice=options.twice, label=options.label):
+        if isinstance(item, Progress):
+            yield item
+        else:
+            reading = item
+    snapshot = reading.snapshot
+    gaps = [gap for gap in snapshot.gaps if options.strict or not gap.announced]
+    yield BackupResult(
+        exit_code=9 if gaps or snapshot.losses else 0,
+        warnings=(*reading.unit.warnings, "dry run: everything was read, nothing was sealed"),
+        unit=reading.unit,
+        file="",
+        backup_id="",
+        manifest_sha256="",
+        signer="",
+        counts=snapshot.counts(),
+        gaps=snapshot.gaps,
+        losses=snapshot.losses,
+        duration_s=round(time.monotonic() - started, 3),
+    )
+
+
 def check_destination(options: BackupOptions) -> None:
     """Fail before the unit is touched if the file could not be made.
 

@@ -10,13 +10,10 @@ import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from lockmigrate.errors import BackupError, ConfigError, WrongKeyError
 from lockmigrate.formats import age, sshsig
 from lockmigrate.formats.backup import SignerCheck
 from lockmigrate.vault import keys
-from lockmigrate.vault.passphrases import check_new_passphrase
 from lockmigrate.vault.passphrases import check_new_passphrase
 from lockmigrate.vault.trust import check_signer, trusted
 
@@ -45,7 +42,7 @@ class Keyring:
     def __init__(self, choice: KeyChoice) -> None:
         self.choice = choice
         self.throw_away = False
-        self._signing: Ed25519PrivateKey | None = None
+        self._signing: sshsig.SigningKey | None = None
         self._own: tuple[age.X25519Identity, ...] = ()
         self._task: asyncio.Task[None] | None = None
 
@@ -54,7 +51,7 @@ class Keyring:
         """Make keys that live in memory only: for data that is invented anyway."""
         ring = cls(KeyChoice(config_dir=folder, key_copy=False))
         ring.throw_away = True
-        ring._signing = Ed25519PrivateKey.generate()
+        ring._signing = sshsig.generate_key()
         ring._own = (age.X25519Identity.generate(),)
         return ring
 
@@ -86,7 +83,7 @@ class Keyring:
     def _load_signing(self) -> None:
         self._signing = keys.load_signing_key(self.choice.config_dir, self.choice.passphrase or "")
 
-    async def signing_key(self) -> Ed25519PrivateKey:
+    async def signing_key(self) -> sshsig.SigningKey:
         """Return the signing key.
 
         Raises:

@@ -14,6 +14,7 @@ from lockmigrate.formats import decode
 from lockmigrate.formats.backup import DateCheck, OpenedBackup, open_backup, read_backup
 from lockmigrate.model.document import Snapshot, Table, from_sections
 from lockmigrate.model.results import ShowResult, Unit
+from lockmigrate.model.secret import Secret
 from lockmigrate.operations.keyring import Keyring
 from lockmigrate.operations.restore import Source
 
@@ -161,8 +162,8 @@ def drifted(opened: OpenedBackup, snapshot: Snapshot) -> list[str]:
     return [name for name, (stored, read) in pairs.items() if stored != read]
 
 
-def show(opened: Opened) -> ShowResult:
-    """What `show FILE` prints: the contents without a secret."""
+def show(opened: Opened, *, reveal: bool = False) -> ShowResult:
+    """What `show FILE` prints: the contents without a secret, unless a person at a terminal asked for them."""
     source = opened.source
     return ShowResult(
         exit_code=10 if opened.refusal else 0,
@@ -174,7 +175,7 @@ def show(opened: Opened) -> ShowResult:
         trust=opened.trust,
         unit=source.unit,
         counts=source.snapshot.counts(),
-        records=tuple(_visible(source.snapshot)),
+        records=tuple(_visible(source.snapshot, reveal=reveal)),
         gaps=source.gaps,
         losses=source.snapshot.losses,
         manifest_sha256=opened.manifest_sha256,
@@ -182,7 +183,7 @@ def show(opened: Opened) -> ShowResult:
     )
 
 
-def _visible(snapshot: Snapshot) -> list[dict[str, Any]]:
+def _visible(snapshot: Snapshot, *, reveal: bool) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for item in snapshot.credentials:
         row: dict[str, Any] = {
@@ -196,18 +197,25 @@ def _visible(snapshot: Snapshot) -> list[dict[str, Any]]:
             row |= {"format": item.data.template_format, "size_bytes": item.data.size}
         rows.append(row)
     for setting in snapshot.settings:
-        hidden = setting.hidden is not msgspec.UNSET
+        secret = setting.hidden if isinstance(setting.hidden, Secret) else None
         rows.append(
             {
                 "key": setting.key,
                 "kind": "setting",
-                "value": "hidden" if hidden else setting.value,
+                "value": setting.value if secret is None else _secret(secret, reveal=reveal),
                 "unit": setting.unit,
                 "device_bound": setting.device_bound,
             }
         )
-    rows += [{"key": key.key, "kind": "access_key", "value": "hidden"} for key in snapshot.access_keys]
+    rows += [
+        {"key": key.key, "kind": "access_key", "value": _secret(key.secret, reveal=reveal)}
+        for key in snapshot.access_keys
+    ]
     return rows
+
+
+def _secret(secret: Secret, *, reveal: bool) -> str:
+    return secret.reveal_bytes().hex() if reveal else "hidden"
 
 
 def _text(value: Any) -> str | None:

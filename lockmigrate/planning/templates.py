@@ -1,6 +1,7 @@
 """Which fingerprint templates fit where (neutral-format 6.4 and decision 31).
 
-A format id is `owner/encoder/version/bytes`, for EF01 `ef01/classic-0000/BYD160/1536`; `?` stands for an unknown size.
+A format id is `owner/encoder/version/bytes`, for EF01 `ef01/classic-0000/BYD160/1536`; `?` stands for an unknown size,
+`*` for an algorithm that a profile cannot tell.
 Formats of one maker that look alike do not always interchange (two modules of the same name refused each other's
 templates: hanifizzudinrahman/Module-Fingerprint-DY50-FPM10A#1), so likeness is a question, never an answer.
 """
@@ -43,7 +44,7 @@ def _judge(have: str, want: str) -> Fit:
         return "template-dialect"
     if "?" not in (mine[3], theirs[3]) and mine[3] != theirs[3]:
         return "template-size"
-    if mine[1:3] != theirs[1:3]:
+    if mine[1] != theirs[1] or (mine[2] != theirs[2] and "*" not in (mine[2], theirs[2])):
         return "template-look-alike"
     return "size-unverified"
 

@@ -4,9 +4,10 @@ Names of ids: usb.ids 2026.06.10 (http://www.linux-usb.org/usb.ids), except
 - 1a86:55d4 = CH9102, not listed there: WCH's Linux driver ch343ser_linux, table of ids;
 - 067b:23b3 to 23f3 = PL2303 GB, GT, GL, GE, GS (and GC = 23a3, which usb.ids knows by a cable's name): Linux,
   drivers/usb/serial/pl2303.h;
-- 2e8a = Raspberry Pi, not listed there: github.com/raspberrypi/usb-pid.
+- 2e8a = Raspberry Pi, sub-licensed to makers of boards with its chips, not listed: github.com/raspberrypi/usb-pid.
 FTDI's 16 ms: FTDI, AN232B-04, and the chip's default in Linux, drivers/usb/serial/ftdi_sio.c (`latency_timer`).
-CH340's levels: WCH, CH340 data sheet, pins VCC and V3 (at 5 V supply its outputs swing to 5 V).
+CH340's levels: WCH, CH340 data sheet, pins VCC and V3 (at 5 V supply its outputs swing to 5 V); a
+board whose jumper moves VCC but not TX was measured at https://hackaday.io/page/11448.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 JUMPER: Final = "set its jumper to 3.3 V and measure TX first"
-LATENCY: Final = "holds short answers back up to 16 ms; set its latency timer to 1 ms for speed"
+LATENCY: Final = "holds short answers back 16 ms: set its latency timer to 1 ms"
 NATIVE: Final = "a board with its own USB: it reaches a unit only if its firmware bridges USB to the UART pins"
 
 KNOWN_DEVICES: Final[dict[tuple[int, int], str]] = {
@@ -28,6 +29,7 @@ KNOWN_DEVICES: Final[dict[tuple[int, int], str]] = {
     (0x0403, 0x6011): f"FTDI FT4232H, four ports; {LATENCY}",
     (0x0403, 0x6014): f"FTDI FT232H; {LATENCY}",
     (0x0403, 0x6015): f"FTDI FT-X (FT230X, FT231X and others); {LATENCY}; {JUMPER}",
+    (0x2E8A, 0x000C): "Raspberry Pi Debug Probe; its UART socket is a USB to UART bridge for 3.3 V",
     (0x067B, 0x2303): f"Prolific PL2303; {JUMPER}",
     (0x067B, 0x23A3): f"Prolific PL2303GC; {JUMPER}",
     (0x067B, 0x23B3): f"Prolific PL2303GB; {JUMPER}",
@@ -39,7 +41,7 @@ KNOWN_DEVICES: Final[dict[tuple[int, int], str]] = {
 """Chips by USB vendor and product id."""
 
 KNOWN_VENDORS: Final[dict[int, str]] = {
-    0x2E8A: f"Raspberry Pi microcontroller (Pico or alike), {NATIVE}",
+    0x2E8A: f"Raspberry Pi Pico or another maker's RP2040 or RP2350, {NATIVE}",
     0x2341: f"Arduino, {NATIVE}; 5 V boards need a level shifter",
     0x1915: f"Nordic Semiconductor, {NATIVE}",
 }

@@ -26,7 +26,7 @@ from lockmigrate.transports.ports import list_serial_ports
 from lockmigrate.transports.serial_errors import connect_error, describe, port_errors
 
 MAX_WRITE_BYTES: Final = 4096
-"""What `max_write` says; Linux's terminal layer takes writes in pieces of this size (measured on a pty)."""
+"""What `max_write` says. A choice, not a limit: `write` takes any length and waits for room."""
 OPEN_LIMIT_S: Final = 10.0
 """Upper bound for opening; pyserial itself gives a connection 5 s per address and RFC 2217's greeting 3 s."""
 POLL_S: Final = 0.2

@@ -1,0 +1,276 @@
+"""Commands that move records to a unit: plan, restore, migrate."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+from msgspec.structs import replace
+
+from lockmigrate.cli import ask
+from lockmigrate.cli.options import Context, common, complete_backups, complete_targets, key_options, unit_options
+from lockmigrate.cli.progress import drain
+from lockmigrate.cli.session import opened, ring_for, targets
+from lockmigrate.errors import ConfigError
+from lockmigrate.model.results import MigrateResult, PlanResult, RestoreResult
+from lockmigrate.operations.backup import BackupOptions, backup, check_destination, seal_reading
+from lockmigrate.operations.journal import Journal
+from lockmigrate.operations.keyring import Keyring
+from lockmigrate.operations.on_paper import plan_for_profile, source_in_memory
+from lockmigrate.operations.opening import open_file
+from lockmigrate.operations.reading import read_unit
+from lockmigrate.operations.restore import Prepared, Source, blocked, execute, prepare
+from lockmigrate.planning.policy import Decisions, Policy, parse_with, read_decisions
+from lockmigrate.targets import Target
+
+_FILE = click.argument("file", type=click.Path(path_type=Path), shell_complete=complete_backups)
+_DECIDE = (
+    click.option(
+        "--existing", type=click.Choice(["merge", "replace"]), help="What happens to other records on the target."
+    ),
+    click.option("--with", "with_", metavar="LIST", help="Also move notepad, address, password (comma-separated)."),
+    click.option("--accept-look-alike", is_flag=True, help="Write templates whose algorithm only looks the same."),
+    click.option(
+        "--decisions", type=click.Path(path_type=Path), metavar="FILE", help="Answers to what needs input (TOML)."
+    ),
+    click.option("--consent", metavar="REF", help="Where the people's consent is on file."),
+)
+_TRUST_ONCE = click.option(
+    "--trust-once", multiple=True, metavar="SHA256:…", help="Trust this signer for this run; typed in full."
+)
+_ACCEPT_DRIFT = click.option("--accept-drift", is_flag=True, help="Restore records an older version read otherwise.")
+
+
+def deciding(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that answer what a plan asks."""
+    for option in reversed(_DECIDE):
+        function = option(function)
+    return function
+
+
+def _policy(given: dict[str, Any]) -> Policy:
+    return Policy(
+        existing=given["existing"],
+        with_=parse_with(given["with_"]),
+        accept_look_alike=given["accept_look_alike"],
+        decisions=read_decisions(given["decisions"]) if given["decisions"] else Decisions(),
+        consent_ref=given["consent"],
+    )
+
+
+@click.command()
+@_FILE
+@click.argument("target", shell_complete=complete_targets)
+@deciding
+@_TRUST_ONCE
+@unit_options
+@key_options
+@common
+async def plan(ctx: Context, file: Path, target: str, trust_once: tuple[str, ...], **decided: Any) -> PlanResult:
+    """Say what a restore would write, change and leave out. Nothing is written.
+
+    TARGET is a unit, which is read, or profile:NAME for a model that is not there yet. Exit code 0 when the plan can be
+    carried out as it stands, 10 when something must be decided or is refused.
+
+    \b
+    Examples:
+      lockmigrate plan old.age serial:///dev/ttyUSB0
+      lockmigrate plan old.age profile:r503
+    """
+    policy = _policy(decided)
+    on_paper = target.removeprefix("profile:") if target.startswith("profile:") else None
+    parsed = None if on_paper is not None else targets(target)[0]
+    opened_file = await open_file(file, ring_for(ctx, file=file, trust_once=trust_once))
+    if parsed is None:
+        return plan_for_profile(opened_file.source, on_paper or "", policy)
+    async with opened(ctx, parsed) as lock:
+        journal = Journal(ctx.common.config_dir)
+        prepared = await drain(prepare(lock, opened_file.source, policy, journal), ctx.common)
+        return prepared.result()
+
+
+@click.command()
+@_FILE
+@click.argument("target", shell_complete=complete_targets)
+@deciding
+@click.option("--confirm", metavar="ID", help="The target's id (see info), for scripts.")
+@click.option("--dry-run", is_flag=True, help="Everything up to the first write.")
+@_ACCEPT_DRIFT
+@_TRUST_ONCE
+@unit_options
+@key_options
+@common
+async def restore(
+    ctx: Context,
+    file: Path,
+    target: str,
+    confirm: str | None,
+    dry_run: bool,
+    accept_drift: bool,
+    trust_once: tuple[str, ...],
+    **decided: Any,
+) -> RestoreResult | PlanResult:
+    """Write a backup to a unit and read it back.
+
+    Only what differs is written; every slot is read back and compared. Interrupted? Run it again: what is there already
+    counts as done. If the target holds other records, choose --existing merge or replace; a copy of what it holds is
+    sealed first.
+
+    \b
+    Examples:
+      lockmigrate restore old.age serial:///dev/ttyUSB0
+      lockmigrate restore old.age serial:///dev/ttyUSB0 --confirm ttyUSB0 --json
+    """
+    policy = _policy(decided)
+    (parsed,) = targets(target)
+    ring = ring_for(ctx, file=file, trust_once=trust_once)
+    opened_file = await open_file(file, ring, accept_drift=accept_drift)
+    opened_file.insist()
+    return await _restore_to(ctx, parsed, opened_file.source, policy, ring, confirm=confirm, dry_run=dry_run)
+
+
+async def _restore_to(
+    ctx: Context,
+    target: Target,
+    source: Source,
+    policy: Policy,
+    ring: Keyring,
+    *,
+    confirm: str | None,
+    dry_run: bool = False,
+    position: int = 0,
+    migrating: bool = False,
+) -> RestoreResult | PlanResult:
+    journal = Journal(ring.choice.config_dir)
+    async with opened(ctx, target, position=position) as lock:
+        preparing = prepare(lock, source, policy, journal, same_unit_allowed=not migrating)
+        prepared = await drain(preparing, ctx.common)
+        if prepared.plan.blocked_by == ("target-not-empty",) and not dry_run:
+            policy = replace(policy, existing=_ask_existing(prepared))
+            prepared = await drain(prepare(lock, source, policy, journal), ctx.common)
+        if dry_run:
+            return prepared.result()
+        prepared.insist()
+        keep = bool(prepared.plan.existing)
+        if keep:
+            ring.need_signing()
+            ring.unlock()
+        if not target.simulated or confirm is not None:
+            from lockmigrate.cli.screens import danger_lines
+
+            where = "before-restore-….age, in this folder" if keep else None
+            ask.confirm_unit(prepared.target.unit.id, confirm, danger_lines(prepared.result(), before=where))
+        before = None
+        if keep:
+            options = BackupOptions(prefix="before-restore", label=ctx.unit.label, purpose="before-restore")
+            before = (await seal_reading(prepared.target, ring, options)).file
+        return await drain(execute(prepared, journal, before=before), ctx.common)
+
+
+def _ask_existing(prepared: Prepared) -> Literal["merge", "replace"]:
+    count = len(prepared.plan.existing)
+    answer = ask.ask_choice(
+        f"The target holds {count} records that this backup would not write.",
+        {"merge": "keep them beside what is restored", "replace": "remove them, after a copy was sealed"},
+        otherwise=blocked("target-not-empty"),
+    )
+    return "merge" if answer == "merge" else "replace"
+
+
+@click.command()
+@click.argument("old", shell_complete=complete_targets)
+@click.argument("new", shell_complete=complete_targets)
+@click.option("-o", "out", type=click.Path(path_type=Path), metavar="FILE", help="Where the backup is kept.")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@deciding
+@click.option("--confirm", metavar="ID", help="The new unit's id (see info), for scripts.")
+@click.option("--dry-run", is_flag=True, help="Read both and plan; no keys, no file, nothing written.")
+@unit_options
+@key_options
+@common
+async def migrate(
+    ctx: Context,
+    old: str,
+    new: str,
+    out: Path | None,
+    force: bool,
+    confirm: str | None,
+    dry_run: bool,
+    **decided: Any,
+) -> MigrateResult | PlanResult:
+    """Back up the old unit, then restore to the new one.
+
+    The same as backup and restore, one after the other; the file is kept. Between two simulated units no keys are
+    needed: throw-away ones are made, and the file is removed at the end. On one port for both, it pauses in between.
+
+    \b
+    Examples:
+      lockmigrate migrate sim://r503/full sim://r503/empty
+      lockmigrate migrate serial:///dev/ttyUSB0 serial:///dev/ttyUSB0 -o old.age
+    """
+    policy = _policy(decided)
+    first, second = targets(old, new)
+    if old == new and not first.simulated and not ask.on_terminal():
+        raise ConfigError(
+            f"old and new unit are on the same port, {old}, and nobody is there to change them over",
+            hint="run backup, change the module, then run restore",
+        )
+    if dry_run:
+        async with opened(ctx, first) as lock:
+            source = source_in_memory(await drain(read_unit(lock), ctx.common))
+        with tempfile.TemporaryDirectory(prefix="lockmigrate-") as folder:
+            ring = Keyring.for_one_run(Path(folder))
+            result = await _restore_to(
+                ctx, second, source, policy, ring, confirm=None, dry_run=True, position=1, migrating=True
+            )
+        if isinstance(result, PlanResult):
+            return result
+        raise TypeError("a dry run returned another kind of result")
+    if first.simulated and second.simulated and out is None and not ctx.keys.any_given:
+        with tempfile.TemporaryDirectory(prefix="lockmigrate-") as folder:
+            ring = Keyring.for_one_run(Path(folder))
+            options = BackupOptions(folder=Path(folder), label=ctx.unit.label)
+            done = await _migrate(ctx, first, second, policy, ring, options, confirm)
+            return replace(done, throw_away_keys=True)
+    options = BackupOptions(out=out, force=force, label=ctx.unit.label, consent_ref=policy.consent_ref)
+    check_destination(options)
+    ring = ring_for(ctx, seal=True)
+    return await _migrate(ctx, first, second, policy, ring, options, confirm)
+
+
+async def _migrate(
+    ctx: Context,
+    old: Target,
+    new: Target,
+    policy: Policy,
+    ring: Keyring,
+    options: BackupOptions,
+    confirm: str | None,
+) -> MigrateResult:
+    async with opened(ctx, old) as lock:
+        sealed = await drain(backup(lock, ring, options), ctx.common)
+    if old.text == new.text and not old.simulated:
+        ask.ask_enter("The backup is sealed. Connect the new module to the same port, then press Enter")
+    opened_file = await open_file(Path(sealed.file), ring)
+    opened_file.insist()
+    restored = await _restore_to(
+        ctx, new, opened_file.source, policy, ring, confirm=confirm, position=1, migrating=True
+    )
+    if not isinstance(restored, RestoreResult):
+        raise TypeError("a restore returned another kind of result")
+    return MigrateResult(
+        exit_code=restored.exit_code or sealed.exit_code,
+        warnings=tuple(dict.fromkeys((*sealed.warnings, *restored.warnings))),
+        backup=sealed,
+        restore=restored,
+        file=sealed.file,
+        backup_id=sealed.backup_id,
+        unit=restored.unit,
+        records=restored.records,
+        counts=restored.counts,
+        gaps=sealed.gaps,
+        losses=restored.losses,
+    )

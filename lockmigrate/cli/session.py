@@ -1,0 +1,131 @@
+"""What commands on units and files share: keys asked for once, units opened and always closed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import click
+
+from lockmigrate.cli import ask
+from lockmigrate.cli.options import Context
+from lockmigrate.cli.words import say
+from lockmigrate.errors import ConfigError, LockmigrateError, WrongKeyError
+from lockmigrate.operations.keyring import KeyChoice, Keyring, is_symmetric
+from lockmigrate.protocols import Lock
+from lockmigrate.targets import Access, Target, open_target, parse_target
+from lockmigrate.vault import keys
+from lockmigrate.vault.passphrases import read_passphrase_file
+
+
+@asynccontextmanager
+async def opened(ctx: Context, target: Target, *, position: int = 0) -> AsyncIterator[Lock]:
+    """Open a unit and close it again, whatever happens."""
+    trace = ctx.unit.trace
+    if trace is not None and position:
+        trace = trace.with_name(f"{trace.stem}-{position + 1}{trace.suffix}")
+    access = Access(profile=ctx.unit.profile, credential_file=ctx.unit.credential_file(position), trace=trace)
+    lock = await open_target(target, access)
+    try:
+        yield lock
+    finally:
+        await lock.close()
+
+
+def targets(*texts: str) -> tuple[Target, ...]:
+    """Parse all targets before anything is opened."""
+    return tuple(parse_target(text) for text in texts)
+
+
+def ring_for(
+    ctx: Context, *, seal: bool = False, file: Path | None = None, trust_once: tuple[str, ...] = ()
+) -> Keyring:
+    """Gather the keys of one run; asks for a passphrase at most once, before any unit is touched.
+
+    Args:
+        ctx: the options.
+        seal: a backup will or may be made.
+        file: the backup that is to be opened.
+        trust_once: fingerprints typed in full.
+    """
+    folder = ctx.common.config_dir
+    passphrase: str | None = None
+    if ctx.keys.passphrase_file is not None:
+        passphrase = _from_file(ctx.keys.passphrase_file)
+    if seal and not (folder / keys.SIGNING_FILE).exists() and ask.on_terminal() and not ctx.common.json:
+        passphrase = _first_use(folder)
+    sealed = _head(file) if file is not None else b""
+    symmetric_file = bool(sealed) and is_symmetric(sealed)
+    needed = (seal and (folder / keys.SIGNING_FILE).exists()) or (
+        file is not None and not symmetric_file and _locked_identities(ctx, file)
+    )
+    if passphrase is None and needed:
+        if not ask.on_terminal():
+            raise ConfigError(
+                "the keys are locked and nobody is there to type their passphrase",
+                hint="--passphrase-file FILE, or LOCKMIGRATE_PASSPHRASE_FILE",
+                code="no-passphrase",
+            )
+        passphrase = ask.ask_passphrase(new=False).text
+    own: str | None = None
+    if ctx.keys.backup_passphrase_file is not None:
+        own = _from_file(ctx.keys.backup_passphrase_file)
+    elif symmetric_file and ask.on_terminal():
+        own = ask.ask_passphrase(new=False, purpose="this backup").text
+    elif seal and ctx.keys.symmetric and ask.on_terminal():
+        own = ask.ask_passphrase(new=True, purpose="this backup").text
+    return Keyring(
+        KeyChoice(
+            config_dir=folder,
+            passphrase=passphrase,
+            recipients=ctx.keys.recipients,
+            identities=ctx.keys.identities,
+            symmetric=ctx.keys.symmetric,
+            backup_passphrase=own,
+            trust_once=trust_once,
+            key_copy=ctx.keys.key_copy,
+        )
+    )
+
+
+def _from_file(path: Path) -> str:
+    if path.exists() and path.is_file() and keys.readable_by_others(path):
+        say("warning", f"{path} is readable by others; chmod 600 {path}")
+    return read_passphrase_file(path)
+
+
+def _head(file: Path) -> bytes:
+    """The first bytes of a backup, to see what opens it; what is wrong with the file is said when it is opened."""
+    try:
+        if not file.is_file():
+            return b""
+        with file.open("rb") as stream:
+            return stream.read(64 * 1024)
+    except OSError:
+        return b""
+
+
+def _locked_identities(ctx: Context, file: Path) -> bool:
+    try:
+        found = keys.find_identities(ctx.common.config_dir, file, ctx.keys.identities)
+    except (WrongKeyError, LockmigrateError):
+        return False
+    return any(keys.is_locked(_head(path)) for path in found)
+
+
+def _first_use(folder: Path) -> str:
+    """Decision 32: the first command that seals makes the keys, with a passphrase that goes on paper."""
+    from lockmigrate.vault.passphrases import generate_passphrase
+
+    click.echo(f"There are no keys in {folder} yet, so they are made now. Without them nobody can open", err=True)
+    click.echo("a backup, and nothing gets them back: the passphrase belongs on paper.", err=True)
+    passphrase = generate_passphrase()
+    ask.ask_back(passphrase)
+    info = keys.create_keys(folder, passphrase, generated=True)
+    click.echo("", err=True)
+    click.echo("Write on the same paper:", err=True)
+    click.echo(f"  recipient  {info.recipient}", err=True)
+    click.echo(f"  signer     {info.signer}", err=True)
+    click.echo("", err=True)
+    return passphrase

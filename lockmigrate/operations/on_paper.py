@@ -1,0 +1,88 @@
+"""Plans without a unit at hand: against a profile, or from a snapshot that was never sealed."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from lockmigrate.formats.ef01_tables import SysParams, format_id
+from lockmigrate.model.document import Metadata, Snapshot, Table
+from lockmigrate.model.records import Lock
+from lockmigrate.model.results import PlanResult, Unit, counts_of
+from lockmigrate.operations.reading import Reading
+from lockmigrate.operations.restore import Source
+from lockmigrate.planning.plan import make_plan
+from lockmigrate.planning.policy import Policy
+from lockmigrate.profiles import Profile, load_profile
+
+
+def source_in_memory(reading: Reading) -> Source:
+    """Wrap a reading for a dry run; nothing of it is sealed or stored."""
+    return Source(file="", backup_id="0" * 32, unit=reading.unit, snapshot=reading.snapshot, gaps=reading.snapshot.gaps)
+
+
+def plan_for_profile(source: Source, name: str, policy: Policy) -> PlanResult:
+    """Plan against an empty unit of a model, as its profile describes it.
+
+    Raises:
+        ProfileError: there is no such profile.
+    """
+    profile = load_profile(name)
+    unit = _unit(profile)
+    empty = Snapshot(
+        metadata=Metadata(),
+        lock=Lock(family=profile.family, protocol={"name": profile.family, "variant": profile.variant.get("dialect")}),
+        capabilities=unit.capabilities,
+        settings=tuple(item for item in source.snapshot.settings if not item.key.startswith("setting/ef01.notepad")),
+        tables=(Table(name="0003-notepad", data=b"", rows=0, read_at_utc=""),),
+    )
+    plan = make_plan(source.snapshot, empty, unit, policy)
+    warning = f"against the profile {name}, not a unit: the module itself may say otherwise"
+    return PlanResult(
+        exit_code=0 if plan.executable else 10,
+        warnings=(warning, *plan.warnings),
+        file=source.file,
+        backup_id=source.backup_id,
+        source=source.unit,
+        unit=unit,
+        executable=plan.executable,
+        blocked_by=plan.blocked_by,
+        records=plan.records,
+        counts=counts_of(plan.records),
+        gaps=source.gaps,
+        losses=(*source.snapshot.losses, *plan.losses),
+    )
+
+
+def _unit(profile: Profile) -> Unit:
+    fingerprint = profile.capabilities.credentials.fingerprint
+    credentials = profile.capabilities.credentials
+    if fingerprint is not None:
+        size = fingerprint.template_size_bytes
+        identifier = format_id(_params(profile), "*", size)
+        fingerprint = replace(fingerprint, used=0, template_formats=(identifier,))
+        credentials = replace(credentials, fingerprint=fingerprint)
+    return Unit(
+        id=f"profile:{profile.name}",
+        serial=None,
+        family=profile.family,
+        model=profile.title,
+        vendor=profile.vendor,
+        firmware=None,
+        profile=profile.name,
+        target=f"profile:{profile.name}",
+        capabilities=replace(profile.capabilities, credentials=credentials),
+    )
+
+
+def _params(profile: Profile) -> SysParams | None:
+    if profile.variant.get("dialect") not in ("classic", "hilink"):
+        return None
+    return SysParams(
+        dialect=profile.variant["dialect"],
+        slots=0,
+        level=0,
+        address=0,
+        packet_bytes=0,
+        baud=0,
+        system_id=profile.variant.get("system_id"),
+    )
