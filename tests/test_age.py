@@ -234,7 +234,7 @@ def test_the_file_key_notices_a_header_that_is_not_the_one_just_made() -> None:
     sealed = io.BytesIO()
     key = age.encrypt(io.BytesIO(b"x"), sealed, [RECIPIENT])
     for other in (seal(b"x"), sealed.getvalue().replace(b"-> X25519 ", b"-> grease\n\n-> X25519 ", 1)):
-        with pytest.raises(age.AgeMacError) as caught:
+        with pytest.raises(age.AgeMacError, match="not the one just written") as caught:
             age.decrypt(io.BytesIO(other), io.BytesIO(), [key])
         assert caught.value.code == "corrupt"
 
@@ -485,6 +485,15 @@ def test_armor_may_stand_in_blank_space_and_have_crlf() -> None:
 def test_malformed_armor_is_no_backup(text: bytes) -> None:
     error = refused(text)
     assert (error.exit_code, error.code) == (6, "not-a-backup")
+
+
+def test_armor_with_spare_bits_set_is_refused() -> None:
+    text = next(each for each in (seal(bytes(size), armored=True) for size in range(3)) if b"=\n-----END" in each)
+    at = text.index(b"=") - 1
+    alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    odd = text[:at] + bytes([alphabet[alphabet.index(text[at]) ^ 1]]) + text[at + 1 :]
+    assert unseal(text) == bytes(len(unseal(text)))
+    assert isinstance(refused(odd), age.AgeArmorError)
 
 
 def test_an_armored_nothing_is_a_header_error() -> None:

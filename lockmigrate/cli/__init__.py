@@ -1,7 +1,7 @@
 """The command line: a group that imports a command's module only when that command runs, and errors as exit codes.
 
-Interaction and messages go to stderr, results to stdout. Messages are lower case without a full stop, the program's name
-first, and a hint on its own line says what to do next. `--help` costs click and the table below, nothing else.
+Interaction and messages go to stderr, results to stdout. Messages are lower case without a full stop, the program's
+name first, and a hint on its own line says what to do next. `--help` costs click and the table below, nothing else.
 """
 
 from __future__ import annotations

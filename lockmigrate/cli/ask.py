@@ -93,6 +93,21 @@ def ask_choice(question: str, choices: Mapping[str, str], *, otherwise: Lockmigr
     raise Cancelled("nothing was written")
 
 
+def ask_text(question: str, *, otherwise: LockmigrateError) -> str:
+    """Ask for one line of text.
+
+    Raises:
+        LockmigrateError: `otherwise`, where nobody can be asked.
+        Cancelled: an empty answer.
+    """
+    if not on_terminal():
+        raise otherwise
+    typed = _prompt(question).strip()
+    if not typed:
+        raise Cancelled("nothing was changed")
+    return typed
+
+
 def ask_enter(text: str) -> None:
     """Show a sentence and wait for Enter; without a terminal go on at once."""
     if on_terminal():
@@ -148,7 +163,7 @@ def ask_back(generated: str) -> None:
 
 def _new_passphrase(purpose: str, *, generate: bool) -> Passphrase | None:
     """One attempt at a new passphrase; None to try again."""
-    from lockmigrate.vault.keys import check_new_passphrase, generate_passphrase
+    from lockmigrate.vault.passphrases import check_new_passphrase, generate_passphrase
 
     rest = " (empty: one is made for you)" if generate else ""
     first = _prompt(f"New passphrase for {purpose}{rest}", hidden=True)

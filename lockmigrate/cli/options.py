@@ -195,7 +195,9 @@ def common(function: Callable[..., Any]) -> Callable[..., int]:
 
         taken = {kind: {name: given.pop(name) for name in names if name in given} for kind, names in _NAMES.items()}
         context = Context(
-            common=_common_of(taken[Common]), unit=UnitOptions(**taken[UnitOptions]), keys=KeyOptions(**taken[KeyOptions])
+            common=_common_of(taken[Common]),
+            unit=UnitOptions(**taken[UnitOptions]),
+            keys=KeyOptions(**taken[KeyOptions]),
         )
         return perform(function, context, given)
 

@@ -24,7 +24,7 @@ REASONS: Final[dict[str, str]] = {
     "template-size": "the target's templates have another size; this finger has to be enrolled again",
     "template-dialect": "the target is of the other dialect (classic or Hi-Link); this finger has to be enrolled again",
     "template-look-alike": "same size, but another system id or algorithm: it may be stored and never match",
-    "template-size-unverified": "the target does not say how large its templates are; this is tried before anything is stored",
+    "template-size-unverified": "the size of the target's templates is not known; it is tried before a write",
     "template-unreadable": "the old unit did not give this template out; this finger has to be enrolled again",
     "consent": "people's consent to moving their fingerprints is not recorded",
     "duress-unsupported": "the target has no duress alarm, which this record would lose",

@@ -89,6 +89,12 @@ def refusal_of(result: Result) -> LockmigrateError | None:
 def _distrust(trust: str, signer: str) -> PolicyError:
     if trust == "unsigned":
         return PolicyError("the backup is not signed", hint="only a signed backup is restored", code="unsigned")
+    if trust == "drift":
+        return PolicyError(
+            "the records in this backup are not what this lockmigrate reads from its raw tables",
+            hint="restore --accept-drift writes what the raw tables say",
+            code="drift",
+        )
     message = {
         "revoked": f"the backup's signer {signer} is revoked",
         "expired": f"the backup's signer {signer} was not valid when the backup was made",
