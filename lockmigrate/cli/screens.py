@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from rich.cells import cell_len
+
 from lockmigrate.cli.parts import (
     counts_text,
     grouped,
@@ -21,8 +23,8 @@ from lockmigrate.cli.parts import (
     unit_name,
 )
 from lockmigrate.cli.reasons import TODO, explain
-from lockmigrate.cli.tables import Block, Facts, Line, Table
-from lockmigrate.cli.words import counted
+from lockmigrate.cli.tables import GAP, Block, Facts, Line, pad
+from lockmigrate.cli.words import clean, counted
 from lockmigrate.model.results import (
     BackupResult,
     InfoResult,
@@ -39,8 +41,8 @@ from lockmigrate.model.results import (
     WipeResult,
 )
 
-WIDEST_MIDDLE: Final = 42
-"""Cells of the middle column of a migration's four lines; a longer path pushes only its own line."""
+NARROW: Final = 80
+"""Cells of the terminal that everything should fit on."""
 SCAN_HINTS: Final = (
     "is the USB adapter plugged in, and does its light come on?",
     "some cables only charge: try another one",
@@ -283,7 +285,7 @@ def _read_back(records: tuple[RecordResult, ...]) -> str:
 def _written(result: RestoreResult) -> str:
     text = f"{counted(result.written, 'record')} written"
     if result.already_equal:
-        text += f", {result.already_equal} equal already"
+        text += f", {result.already_equal} {'was' if result.already_equal == 1 else 'were'} equal"
     return f"{text}, {len(result.removed)} removed" if result.removed else text
 
 
@@ -310,14 +312,11 @@ def _restore(result: RestoreResult) -> list[Block]:
 
 def _migrate(result: MigrateResult) -> list[Block]:
     old: Unit = result.backup.unit
-    steps = Table(
-        ("", "", ""),
-        [
-            ("read", unit_name(old), counts_text(result.backup.counts) or "nothing"),
-            ("sealed", Path(result.file).name if result.throw_away_keys else result.file, "opened again and verified"),
-            ("restored", unit_name(result.restore.unit), _written(result.restore)),
-        ],
-    )
+    steps = [
+        ("read", unit_name(old), counts_text(result.backup.counts) or "nothing"),
+        ("sealed", Path(result.file).name if result.throw_away_keys else result.file, "opened again and verified"),
+        ("restored", unit_name(result.restore.unit), _written(result.restore)),
+    ]
     blocks: list[Block] = [*_headless(steps), Facts([("read back", _read_back(result.records))])]
     if result.throw_away_keys:
         blocks += [Line(), Line("both units are simulated: throw-away keys were used and the file was removed")]
@@ -333,16 +332,14 @@ def _migrate(result: MigrateResult) -> list[Block]:
     ]
 
 
-def _headless(table: Table) -> list[Block]:
-    """Return the rows as facts, the second column padded: three columns without a header."""
-    from rich.cells import cell_len
-
-    from lockmigrate.cli.tables import pad
-    from lockmigrate.cli.words import clean
-
-    width = max(min(cell_len(clean(row[1])), WIDEST_MIDDLE) for row in table.rows)
-    label = len("read back")
-    return [Facts([(pad(row[0], label), f"{pad(clean(row[1]), width)}  {row[2]}") for row in table.rows])]
+def _headless(rows: list[tuple[str, str, str]]) -> list[Block]:
+    """Return three columns without a header; a long file name pushes only its own line where 80 cells are few."""
+    widths = [cell_len(clean(middle)) for _, middle, _ in rows]
+    label, last = len("read back"), max(cell_len(text) for _, _, text in rows)
+    width = max(widths)
+    if label + width + last + 2 * len(GAP) > NARROW:
+        width = max(cells for cells, (name, _, _) in zip(widths, rows, strict=True) if name != "sealed")
+    return [Facts([(pad(name, label), f"{pad(clean(middle), width)}{GAP}{text}") for name, middle, text in rows])]
 
 
 def _wipe(result: WipeResult) -> list[Block]:

@@ -1,0 +1,117 @@
+"""The main job as programs see it: real processes, a real port, nothing shared but bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lockmigrate.profiles import load_profile
+from lockmigrate.sim import open_unit
+from lockmigrate.vault.keys import create_keys
+
+HAS_PTY = hasattr(os, "openpty")
+PASSPHRASE = "a passphrase of the test suite"
+MEDIA = [
+    pytest.param("pty", marks=pytest.mark.skipif(not HAS_PTY, reason="this system has no pseudo terminals")),
+    "tcp",
+]
+
+
+class Bench:
+    """A config directory with keys, and the program."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "config"
+        create_keys(self.config, PASSPHRASE, generated=False, log_n=10)
+        self.passphrase_file = folder / "passphrase"
+        self.passphrase_file.write_text(PASSPHRASE + "\n", encoding="utf-8")
+        self.passphrase_file.chmod(0o600)
+
+    def run(self, *arguments: str, expect: int = 0) -> Any:
+        """Run the program with --json and return its document: stdout's, or stderr's last line."""
+        keys = ["--passphrase-file", str(self.passphrase_file)]
+        command = [sys.executable, "-m", "lockmigrate", *arguments, "--json", "--config-dir", str(self.config)]
+        if arguments[0] not in ("info", "try", "scan"):
+            command += keys
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == expect, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        if expect in (0, 8, 9):
+            return json.loads(done.stdout)
+        return json.loads(done.stderr.strip().splitlines()[-1])
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+@contextlib.contextmanager
+def served(medium: str, what: str, state: Path) -> Iterator[str]:
+    """`sim serve` in a process of its own; yields the target that it printed."""
+    command = [sys.executable, "-m", "lockmigrate", "sim", "serve", what, "--state", str(state), "--json"]
+    if medium == "tcp":
+        command.append("--tcp")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield str(json.loads(process.stdout.readline())["target"])
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+
+
+def flash(profile: str, state: Path, **options: str) -> Any:
+    """The raw memory that a served unit left behind."""
+    return open_unit(load_profile(profile), "empty", options, state=state).flash
+
+
+@pytest.mark.parametrize("medium", MEDIA)
+@pytest.mark.parametrize(("profile", "size"), [("r503", 1536), ("as608", 768)])
+def test_fifty_templates_survive_backup_wipe_and_restore_byte_for_byte(
+    bench: Bench, medium: str, profile: str, size: int
+) -> None:
+    state = bench.folder / "unit.state"
+    # Unpaced, and at the top speed, because a pseudo terminal has no wire to wait for.
+    options = "fill=50&baud=115200"
+    with served(medium, f"{profile}/full?{options}", state) as target:
+        before = flash(profile, state)
+        assert len(before.templates) == 50
+        assert {len(template) for template in before.templates.values()} == {size}
+        unit = bench.run("info", target, "--profile", profile)["unit"]
+        backup = bench.run("backup", target, "--profile", profile, "-o", "old.age")
+        assert backup["counts"]["fingerprints"] == 50
+        assert flash(profile, state).image() == before.image(), "reading changed the unit"
+        wiped = bench.run("wipe", target, "--profile", profile, "--backup", "old.age", "--confirm", unit["id"])
+        assert wiped["left"] == {}
+        assert flash(profile, state).templates == {}
+        restored = bench.run("restore", "old.age", target, "--profile", profile, "--confirm", unit["id"])
+        assert {record["proof"] for record in restored["records"] if record["kind"] == "fingerprint"} == {"V4"}
+        verified = bench.run("verify", "old.age", target, "--profile", profile)
+        assert verified["counts"]["different"] == 0
+    assert flash(profile, state).image() == before.image()
+
+
+@pytest.mark.parametrize("medium", MEDIA)
+def test_two_programs_on_one_port_do_not_disturb_each_other(bench: Bench, medium: str) -> None:
+    with served(medium, "r503/full?fill=25&baud=115200&pace=1", bench.folder / "state") as target:
+        command = [sys.executable, "-m", "lockmigrate", "backup", target, "-o", "first.age", "--json"]
+        command += ["--config-dir", str(bench.config), "--passphrase-file", str(bench.passphrase_file)]
+        command += ["--progress", "json"]
+        with subprocess.Popen(command, cwd=bench.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as first:
+            assert first.stderr is not None
+            first.stderr.readline()  # it is at work
+            error = bench.run("info", target, expect=3 if medium == "pty" else 5)
+            assert error["code"] in ("busy", "link-lost", "no-answer")
+            assert error["hint"]
+            out, _ = first.communicate(timeout=60)
+            assert first.returncode == 0
+            assert json.loads(out)["counts"]["fingerprints"] == 25
