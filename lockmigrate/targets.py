@@ -80,8 +80,10 @@ def parse_target(text: str) -> Target:
     if not found:
         raise TargetError(f'"{text}" is not a target', hint=_guess(text))
     if scheme not in SCHEMES:
-        near = difflib.get_close_matches(scheme, SCHEMES, n=1)
+        near = difflib.get_close_matches(scheme.lower(), SCHEMES, n=1)
         hint = f'did you mean "{near[0]}://{rest}"?' if near else f"targets begin with {', '.join(SCHEMES)}"
+        if scheme.lower() in _PYSERIAL:
+            hint = f"serial ports in the network are written serial://{text}"
         raise TargetError(f'"{scheme}://" is no kind of target', hint=hint)
     if scheme in _LATER:
         raise TargetError(
@@ -98,13 +100,15 @@ def parse_target(text: str) -> Target:
         if not equals or not key:
             raise TargetError(f'"{pair}" is not key=value', hint="parameters look like ?profile=r503&baud=57600")
         if key in options:
-            raise TargetError(f'the parameter "{key}" is given twice')
+            raise TargetError(f'the parameter "{key}" is given twice', hint="leave one of them out")
         options[key] = unquote(value)
     if scheme == "serial":
         _known_options(options, SERIAL_OPTIONS)
+        _baud(options.get("baud"))
     return Target(text=text, scheme=scheme, address=address, options=options)
 
 
+_PYSERIAL: Final = frozenset({"socket", "rfc2217"})
 _EXAMPLES: Final = {"serial": "/dev/ttyUSB0", "sim": "r503/full"}
 
 
@@ -127,7 +131,7 @@ def _known_options(options: dict[str, str], known: frozenset[str]) -> None:
 def _baud(text: str | None) -> int | None:
     if text is None:
         return None
-    if not text.isascii() or not text.isdigit() or not 300 <= int(text[:9]) <= 4_000_000:
+    if not text.isascii() or not text.isdigit() or len(text) > 7 or not 300 <= int(text) <= 4_000_000:
         raise TargetError(f'"{text}" is not a speed in baud', hint="for example baud=57600")
     return int(text)
 
@@ -142,9 +146,17 @@ def read_credential(path: Path) -> Ef01Credential:
         document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         table = msgspec.convert(document, _CredentialFile).ef01
     except OSError as error:
-        raise ConfigError(f"cannot read the credential file {path}: {error.strerror}", code="credential-file") from None
+        raise ConfigError(
+            f"cannot read the credential file {path}: {error.strerror}",
+            hint="check the path after --credential-file",
+            code="credential-file",
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):
-        raise ConfigError(f"the credential file {path} is not TOML", code="credential-file") from None
+        raise ConfigError(
+            f"the credential file {path} is not TOML",
+            hint='values stand in quotes: password = "00000000"',
+            code="credential-file",
+        ) from None
     except msgspec.ValidationError as error:
         raise ConfigError(
             f"the credential file {path}: {str(error).partition(' - ')[0]}",
@@ -152,11 +164,17 @@ def read_credential(path: Path) -> Ef01Credential:
             code="credential-file",
         ) from None
     if table is None:
-        raise ConfigError(f"the credential file {path} has no table [ef01]", code="credential-file")
+        raise ConfigError(
+            f"the credential file {path} has no table [ef01]",
+            hint="tables are named as the family of the unit",
+            code="credential-file",
+        )
     for name, value in (("password", table.password), ("address", table.address)):
         if value is not None and (len(value) != 8 or not all(digit in "0123456789abcdefABCDEF" for digit in value)):
             raise ConfigError(
-                f"the credential file {path}: [ef01] {name} is not four bytes in hex", code="credential-file"
+                f"the credential file {path}: [ef01] {name} is not four bytes in hex",
+                hint="eight digits of 0 to 9 and a to f, in quotes",
+                code="credential-file",
             )
     return table
 

@@ -195,10 +195,10 @@ def run() -> None:
     sys.exit(main())
 
 
-def silence_stdout() -> None:
-    """Let nothing more reach stdout, so that the interpreter's last flush cannot fail either."""
+def silence(stream: Any) -> None:
+    """Let nothing more reach stdout or stderr, so that the interpreter's last flush cannot fail either."""
     try:
-        number = sys.stdout.fileno()
+        number = stream.fileno()
     except (OSError, ValueError, AttributeError):
         return
     sink = os.open(os.devnull, os.O_WRONLY)
@@ -215,7 +215,7 @@ def _broken_pipe(error: BrokenPipeError, *, as_json: bool) -> int:
     try:
         sys.stdout.flush()
     except OSError:
-        silence_stdout()
+        silence(sys.stdout)
         return STOPPED_BY_PIPE
     from lockmigrate.cli.failure import report
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import click
 
-from lockmigrate.cli.words import clean, say
+from lockmigrate.cli.words import clean, say, to_stderr
 from lockmigrate.errors import Cancelled, ConfigError, LockmigrateError, MismatchError
 
 ERROR_SCHEMA: Final = "lockmigrate.error/1"
@@ -25,7 +25,7 @@ def report(error: BaseException, *, as_json: bool, target: str | None) -> int:
     """Say on stderr what went wrong and return the exit code; with `as_json` as one document, the last line."""
     ours = translate(error)
     if as_json:
-        click.echo(json.dumps(error_document(ours, target), ensure_ascii=True), err=True)
+        to_stderr(json.dumps(error_document(ours, target), ensure_ascii=True))
     else:
         _tell(ours)
     return ours.exit_code
@@ -62,10 +62,10 @@ def error_document(error: LockmigrateError, target: str | None) -> dict[str, Any
 def _tell(error: LockmigrateError) -> None:
     if isinstance(error, Cancelled):
         if sys.stderr.isatty():
-            click.echo(err=True)  # the line of the question is still open
+            to_stderr("")  # the line of the question is still open
         say("cancelled", "" if error.message == "cancelled" else error.message)
     elif isinstance(error, _NoCommand):
-        click.echo(error.help_text, err=True)
+        to_stderr(error.help_text)
     else:
         say("error", error.message)
     if isinstance(error, MismatchError):

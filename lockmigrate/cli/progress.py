@@ -13,9 +13,8 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any, Final, TypeVar
 
-import click
-
 from lockmigrate.cli.options import Common
+from lockmigrate.cli.words import to_stderr
 from lockmigrate.model.results import Progress
 
 T = TypeVar("T")
@@ -70,7 +69,7 @@ class _Lines(_Nothing):
             "total": event.total,
             "size_bytes": event.size_bytes,
         }
-        click.echo(json.dumps(document), err=True)
+        to_stderr(json.dumps(document))
 
 
 class _Bar(_Nothing):

@@ -15,7 +15,7 @@ from typing import Any
 import click
 import msgspec
 
-from lockmigrate.cli import silence_stdout
+from lockmigrate.cli import silence
 from lockmigrate.cli.options import Common
 from lockmigrate.cli.words import say
 from lockmigrate.errors import FileTrouble, LockmigrateError, PolicyError
@@ -45,9 +45,9 @@ def write_out(text: str) -> None:
         # As bytes: JSON is UTF-8 whatever the console is, and colours are ours to leave out.
         click.echo(text.encode(_encoding(text), "replace"), nl=False)
     except BrokenPipeError:
-        silence_stdout()
+        silence(sys.stdout)
     except OSError as error:
-        silence_stdout()
+        silence(sys.stdout)
         raise FileTrouble(f"cannot write the output: {(error.strerror or 'it failed').lower()}") from None
 
 

@@ -5,6 +5,7 @@ Model names, labels and file names come from units and from other people's backu
 
 from __future__ import annotations
 
+import sys
 from typing import Final
 
 import click
@@ -30,7 +31,17 @@ def clean(text: str) -> str:
 
 def say(kind: str, text: str) -> None:
     """Write `lockmigrate: KIND: TEXT` to stderr; without text only the kind."""
-    click.echo(f"lockmigrate: {kind}: {clean(text)}" if text else f"lockmigrate: {kind}", err=True)
+    to_stderr(f"lockmigrate: {kind}: {clean(text)}" if text else f"lockmigrate: {kind}")
+
+
+def to_stderr(line: str) -> None:
+    """Write a line to stderr; that nobody reads it any more must not stop a unit being written."""
+    from lockmigrate.cli import silence
+
+    try:
+        click.echo(line, err=True)
+    except OSError:
+        silence(sys.stderr)
 
 
 def counted(number: int, noun: str) -> str:

@@ -67,6 +67,8 @@ _INFOPAGE: Final = Struct(
 )  # fmt: skip
 """Parameter table of a Hi-Link module, [HLK]; offsets agree with fingerprint_zw.h in dvb6666/esphome-components."""
 TABLE_VALID: Final = 0x1234
+TABLE_FIRST_PART: Final = 0x0204
+"""Marks at the table's end, [HLK]: all of it is valid, or its first part only."""
 _TEMPLATE: Final = Struct("slot" / Int16ub, "size" / Int16ub, "data" / Bytes(this.size))
 
 SYSTEM_IDS: Final = frozenset({0, 2, 3, 7, 9})

@@ -60,6 +60,8 @@ async def backup(lock: Lock, ring: Keyring, options: BackupOptions) -> AsyncIter
     started = time.monotonic()
     check_destination(options)
     ring.need_signing()
+    ring.recipients()
+    ring.passphrase_for_new()
     ring.unlock()
     async for item in read_unit(lock, twice=options.twice, label=options.label):
         if isinstance(item, Progress):

@@ -6,6 +6,7 @@ something that is neither what was there nor what was wanted, and would else loo
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -46,11 +47,7 @@ class Journal:
             line["key"] = key
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            try:
-                os.write(handle, json.dumps(line).encode() + b"\n")
-            finally:
-                os.close(handle)
+            _append(self._path, json.dumps(line).encode() + b"\n")
         except OSError as error:
             raise FileTrouble(
                 f"cannot write the journal {self._path}: {error.strerror}",
@@ -67,7 +64,22 @@ class Journal:
         for line in text.splitlines():
             try:
                 found = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue  # a line torn by a crash; whatever it was about counts as not confirmed
             if isinstance(found, dict):
                 yield found
+
+
+def _append(path: Path, line: bytes) -> None:
+    """Append and flush to the disk; a line that a crash cut short does not swallow this one."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        if os.lseek(handle, 0, os.SEEK_END) > 0:
+            os.lseek(handle, -1, os.SEEK_END)
+            if os.read(handle, 1) != b"\n":
+                line = b"\n" + line
+        if os.write(handle, line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -79,6 +79,8 @@ class Keyring:
         """Start unlocking the signing key in a worker thread."""
         if self._signing is None and self._task is None:
             self._task = asyncio.create_task(asyncio.to_thread(self._load_signing))
+            # Where the unit fails first nobody asks for the key any more, and its trouble is not worth a traceback.
+            self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     def _load_signing(self) -> None:
         self._signing = keys.load_signing_key(self.choice.config_dir, self.choice.passphrase or "")
@@ -167,11 +169,11 @@ class Keyring:
 
     def _load_identities(self, file: Path) -> list[age.X25519Identity]:
         found: list[age.X25519Identity] = list(self._own)
-        trouble: WrongKeyError | ConfigError | None = None
+        trouble: BackupError | ConfigError | None = None
         for path in keys.find_identities(self.choice.config_dir, file, self.choice.identities):
             try:
                 found += keys.load_identity(path, self.choice.passphrase)
-            except (WrongKeyError, ConfigError) as error:
+            except (BackupError, ConfigError) as error:  # one damaged key file does not make the others useless
                 if path in self.choice.identities or isinstance(error, ConfigError):
                     trouble = error if trouble is None or isinstance(error, ConfigError) else trouble
                 else:

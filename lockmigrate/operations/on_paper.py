@@ -33,7 +33,7 @@ def plan_for_profile(source: Source, name: str, policy: Policy) -> PlanResult:
         lock=Lock(family=profile.family, protocol={"name": profile.family, "variant": profile.variant.get("dialect")}),
         capabilities=unit.capabilities,
         settings=tuple(item for item in source.snapshot.settings if not item.key.startswith("setting/ef01.notepad")),
-        tables=(Table(name="0003-notepad", data=b"", rows=0, read_at_utc=""),),
+        tables=(Table(name="0003-notepad", data=b"", rows=profile.variant.get("notepad_pages", 16), read_at_utc=""),),
     )
     plan = make_plan(source.snapshot, empty, unit, policy)
     warning = f"against the profile {name}, not a unit: the module itself may say otherwise"

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from lockmigrate.errors import BackupError, FrameError, PolicyError
-from lockmigrate.formats import decode
+from lockmigrate.formats import Sections, decode
 from lockmigrate.formats.backup import DateCheck, OpenedBackup, open_backup, read_backup
 from lockmigrate.model.document import Snapshot, Table, from_sections
 from lockmigrate.model.results import ShowResult, Unit
 from lockmigrate.model.secret import Secret
 from lockmigrate.operations.keyring import Keyring
 from lockmigrate.operations.restore import Source
+
+MAX_SLOT: Final = 0xFFFF
+"""Slot numbers have two bytes on the wire of every family that has them."""
+_ADDRESS: Final = re.compile("[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,10 +62,14 @@ async def open_file(file: Path, ring: Keyring, *, accept_drift: bool = False) ->
     refusals: list[PolicyError] = []
     opened = open_backup(data, identities=identities, passphrase=passphrase, check_signer=_noting(ring, refusals))
     source = read_source(file, opened)
-    if not refusals and not accept_drift and drifted(opened, source.snapshot):
+    drift = [] if refusals else drifted(opened, source.snapshot)
+    if drift and accept_drift:
+        source = replace(source, snapshot=read_again(opened, source.snapshot))
+    elif drift:
         refusals.append(
             PolicyError(
-                "the records in this backup are not what this lockmigrate reads from its raw tables",
+                "the records in this backup are not what this lockmigrate reads from its raw tables: "
+                + ", ".join(drift),
                 hint="an older version decoded them otherwise; --accept-drift restores what the raw tables say",
                 code="drift",
             )
@@ -127,9 +136,7 @@ def read_source(file: Path, opened: OpenedBackup) -> Source:
         if name.startswith("records/")
     }
     snapshot = from_sections(sections, tables)
-    for item in snapshot.credentials:
-        if item.data is not None:
-            snapshot.bytes_of(item.data.template)
+    _check_records(snapshot)
     try:
         unit = msgspec.convert(manifest.get("unit"), Unit)
     except msgspec.ValidationError:
@@ -142,11 +149,8 @@ def drifted(opened: OpenedBackup, snapshot: Snapshot) -> list[str]:
 
     Names from the technician's list and the credential that was given are not in the raw tables and are left out.
     """
-    profile = opened.manifest.get("profile") or {}
-    told = profile.get("variant")
-    variant: dict[str, Any] = told if isinstance(told, dict) else {}
     try:
-        again = decode(snapshot.lock.family, {table.name: table.data for table in snapshot.tables}, variant)
+        again = _decoded(opened, snapshot)
     except FrameError:
         return ["raw tables"]
     credentials = tuple(msgspec.structs.replace(item, name=msgspec.UNSET) for item in snapshot.credentials)
@@ -160,6 +164,72 @@ def drifted(opened: OpenedBackup, snapshot: Snapshot) -> list[str]:
         "attachments": (snapshot.attachments, again.attachments),
     }
     return [name for name, (stored, read) in pairs.items() if stored != read]
+
+
+def read_again(opened: OpenedBackup, snapshot: Snapshot) -> Snapshot:
+    """Put what the raw tables say in place of the stored records; names and the given credential are kept.
+
+    Raises:
+        BackupError: this lockmigrate cannot read the raw tables at all.
+    """
+    try:
+        again = _decoded(opened, snapshot)
+    except FrameError as error:
+        raise BackupError(f"the raw tables of the backup: {error.message}", code="malformed") from None
+    names = {item.key: item.name for item in snapshot.credentials}
+    keys = {item.key for item in again.access_keys}
+    given = tuple(item for item in snapshot.access_keys if item.kind == "given" and item.key not in keys)
+    fresh = msgspec.structs.replace(
+        snapshot,
+        credentials=tuple(
+            msgspec.structs.replace(item, name=names.get(item.key, msgspec.UNSET)) for item in again.credentials
+        ),
+        settings=again.settings,
+        access_keys=(*again.access_keys, *given),
+        coverage=again.coverage,
+        losses=again.losses,
+        attachments=again.attachments,
+    )
+    _check_records(fresh)
+    return fresh
+
+
+def _decoded(opened: OpenedBackup, snapshot: Snapshot) -> Sections:
+    profile = opened.manifest.get("profile") or {}
+    told = profile.get("variant")
+    variant: dict[str, Any] = told if isinstance(told, dict) else {}
+    return decode(snapshot.lock.family, {table.name: table.data for table in snapshot.tables}, variant)
+
+
+def _check_records(snapshot: Snapshot) -> None:
+    """What planning relies on: keys stand once, each finger has a slot of its own, settings have their form.
+
+    Raises:
+        BackupError: code `malformed`.
+    """
+    kinds = (snapshot.users, snapshot.credentials, snapshot.settings, snapshot.access_keys)
+    keys = [item.key for kind in kinds for item in kind]
+    if len(set(keys)) != len(keys):
+        raise BackupError("two records of the backup have the same key", code="malformed")
+    slots: set[int] = set()
+    for item in snapshot.credentials:
+        slot = item.origin.get("credential_index")
+        if not isinstance(slot, int) or isinstance(slot, bool) or not 0 <= slot <= MAX_SLOT or slot in slots:
+            raise BackupError(f"{item.key} has no slot of its own", code="malformed")
+        slots.add(slot)
+        if item.data is not None:
+            snapshot.bytes_of(item.data.template)
+    for setting in snapshot.settings:
+        hidden = isinstance(setting.hidden, Secret)
+        if setting.key.startswith("setting/ef01.notepad."):
+            page = setting.key.rpartition(".")[2]
+            fits = hidden and page.isascii() and page.isdigit() and len(page) <= 3
+        elif setting.key == "setting/ef01.address":
+            fits = isinstance(setting.value, str) and _ADDRESS.fullmatch(setting.value) is not None
+        else:
+            fits = not hidden
+        if not fits:
+            raise BackupError(f"{setting.key} has not the form of such a setting", code="malformed")
 
 
 def show(opened: Opened, *, reveal: bool = False) -> ShowResult:

@@ -34,7 +34,7 @@ _BLOCK_TEXTS = {
     ),
     "needs-input": (
         "some records need a decision before anything is written",
-        "see the plan; answer with --decisions FILE or --accept-look-alike",
+        "--dry-run shows which; answer with --decisions FILE or --accept-look-alike",
     ),
     "plan-blocked": ("the plan would widen a right or lose a safety meaning", "answer by record with --decisions FILE"),
     "consent": (
@@ -149,8 +149,8 @@ async def execute(
     prepared.insist()
     plan, lock, unit = prepared.plan, prepared.lock, prepared.target.unit
     await _try_size(prepared)
-    outcome: dict[str, Done] = {}
-    puts = [step for step in plan.steps if step.action == "put"]
+    put: dict[str, Done] = {}
+    taken: dict[str, Done] = {}
     ident = {"unit_id": unit.id, "backup_id": prepared.source.backup_id}
     moved, total = 0, len(plan.steps)
     if plan.steps:
@@ -158,14 +158,15 @@ async def execute(
     for number, step in enumerate(plan.steps, start=1):
         journal.note("started", key=step.key, **ident)
         async for done in lock.write([step]):
-            outcome[step.key] = done
-            if done.proof or done.status == "refused" or not _torn(done):
+            # A slot that is cleared may bear the key of a source record that goes elsewhere or nowhere.
+            (put if step.action == "put" else taken)[step.key] = done
+            if _certain(step, done):
                 journal.note("confirmed", key=step.key, **ident)
         moved += len(step.value) if isinstance(step.value, bytes) else 0
         yield Progress(stage="restore", done=number, total=total, size_bytes=moved)
-    records = tuple(_with_outcome(record, outcome.get(record.key)) for record in plan.records)
-    removed = tuple(key for key in plan.removals if outcome[key].status == "removed")
-    losses = [*prepared.source.snapshot.losses, *_losses(records, outcome, plan)]
+    records = tuple(_with_outcome(record, put.get(record.key)) for record in plan.records)
+    removed = tuple(key for key in plan.removals if key in taken and taken[key].status == "removed")
+    losses = [*prepared.source.snapshot.losses, *plan.losses, *_losses(put), *_losses(taken)]
     after = await _recheck(prepared, records, removed)
     yield RestoreResult(
         exit_code=_exit_code(records, losses, prepared),
@@ -176,7 +177,7 @@ async def execute(
         unit=after,
         before=before,
         records=records,
-        written=sum(1 for step in puts if outcome[step.key].status == "written"),
+        written=sum(1 for done in put.values() if done.status == "written"),
         already_equal=sum(1 for record in plan.records if record.done),
         removed=removed,
         counts=counts_of(records),
@@ -198,8 +199,11 @@ async def _try_size(prepared: Prepared) -> None:
         )
 
 
-def _torn(done: Done) -> bool:
-    return done.status == "differs" and "left empty" not in (done.detail or "")
+def _certain(step: Step, done: Done) -> bool:
+    """Whether it is known what lies there now; else the journal keeps the record as unconfirmed."""
+    if done.proof or "left empty" in (done.detail or ""):
+        return True
+    return done.status == "refused" and not (step.kind == "fingerprint" and step.action == "put" and step.was_empty)
 
 
 def _with_outcome(record: RecordResult, done: Done | None) -> RecordResult:
@@ -210,8 +214,8 @@ def _with_outcome(record: RecordResult, done: Done | None) -> RecordResult:
     return replace(record, reasons=(*record.reasons, done.code or "write-refused"), detail=done.detail, proof=None)
 
 
-def _losses(records: tuple[RecordResult, ...], outcome: dict[str, Done], plan: Plan) -> list[Loss]:
-    losses = list(plan.losses)
+def _losses(outcome: dict[str, Done]) -> list[Loss]:
+    losses = []
     for key, done in outcome.items():
         if done.status in ("refused", "differs"):
             loss = Loss(record=key, stage="write", code=done.code or "write-refused", detail=done.detail)

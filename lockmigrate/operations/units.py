@@ -11,7 +11,7 @@ from lockmigrate.errors import MismatchError
 from lockmigrate.model.results import InfoResult, Progress, TryResult, Unit, WipeResult
 from lockmigrate.operations.reading import Reading, read_unit
 from lockmigrate.profiles import load_profile
-from lockmigrate.protocols import QUICK, Lock, Scope
+from lockmigrate.protocols import EVERYTHING, QUICK, Lock, Scope, Section
 
 TOUCH_S: Final = 15.0
 """How long `try` waits for a finger; ours."""
@@ -67,10 +67,11 @@ async def wipe(lock: Lock, unit: Unit, *, scope: Scope, backup: str | None) -> A
     """
     async for progress in lock.erase(scope):
         yield progress
-    async for item in read_unit(lock, sections=QUICK):
-        if isinstance(item, Reading):
-            reading = item
-    left = {name: count for name, count in reading.unit.counts.items() if count}
+    reading = await _read(lock, QUICK)
+    if not any(table.name.endswith("-index") for table in reading.snapshot.tables):
+        reading = await _read(lock, EVERYTHING)  # no list of what is occupied: every slot is asked
+    held = {**reading.unit.counts, "fingerprints": max(*_fingerprints(reading))}
+    left = {name: count for name, count in held.items() if count}
     notes = [item.key for item in reading.snapshot.settings if "notepad" in item.key]
     if left or notes:
         raise MismatchError(
@@ -86,3 +87,15 @@ async def wipe(lock: Lock, unit: Unit, *, scope: Scope, backup: str | None) -> A
         kept=("settings", "address", "password", "speed"),
         proof="V1",
     )
+
+
+async def _read(lock: Lock, sections: frozenset[Section]) -> Reading:
+    async for item in read_unit(lock, sections=sections):
+        if isinstance(item, Reading):
+            reading = item
+    return reading
+
+
+def _fingerprints(reading: Reading) -> tuple[int, int]:
+    """How many there are by the unit's own word, and how many answered."""
+    return reading.unit.counts.get("fingerprints", 0), reading.snapshot.counts()["fingerprints"]

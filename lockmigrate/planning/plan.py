@@ -18,8 +18,8 @@ from lockmigrate.model.records import Credential, Loss, Setting
 from lockmigrate.model.results import RecordResult, Unit
 from lockmigrate.model.secret import Secret
 from lockmigrate.model.steps import Step
-from lockmigrate.planning.policy import Policy, decided
-from lockmigrate.planning.templates import fit
+from lockmigrate.planning.policy import Choice, Policy, decided
+from lockmigrate.planning.templates import fit, size_unknown
 
 EMPTY_MARKS: Final = (b"\x00", b"\xff")
 _NAMED: Final = {"setting/ef01.address": "address", "access_key/ef01.password": "password"}
@@ -73,9 +73,9 @@ def make_plan(
     records = list(fingers.records)
     settings, setting_steps, last_steps = _settings(source, target, policy)
     records += settings
-    keys, key_steps = _access_keys(source, policy)
+    keys, key_steps = _access_keys(source, target, policy)
     records += keys
-    blocked = _blocked(records, fingers, policy, source)
+    blocked = _blocked(records, fingers, policy, same_family=source.lock.family == target.lock.family)
     losses = [
         Loss(record=item.key, stage="plan", code=reason, detail=item.detail)
         for item in records
@@ -90,7 +90,7 @@ def make_plan(
         existing=tuple(fingers.existing),
         blocked_by=tuple(blocked),
         losses=tuple(losses),
-        warnings=tuple(_warnings(fingers, policy, source)),
+        warnings=tuple(_warnings(records, fingers, policy, unit)),
         sample=fingers.sample,
     )
 
@@ -119,6 +119,8 @@ class _Fingers:
         self.existing: list[str] = []
         self.sample: bytes | None = None
         self.unverified = False
+        self._size_unknown = size_unknown(capability)
+        self._wanted_slots = {int(item.origin["credential_index"]) for item in self._wanted}
         self._planned: set[int] = set()
         self._conflicts: set[int] = set()
 
@@ -142,73 +144,101 @@ class _Fingers:
             return replace(
                 result, outcome="re_enrol", reasons=("template-unreadable",), detail="the old unit did not give it out"
             )
+        data = self._source.bytes_of(credential.data.template)
+        if self._equal(slot, data):
+            # Before any other question: what an interrupted run has finished is not asked about again (decision 19).
+            return self._done(result, slot)
         verdict = fit(credential.data.template_format, self._capability)
         if verdict in ("template-format", "template-dialect", "template-size"):
             return replace(result, outcome="re_enrol", reasons=(verdict,), detail=self._why(credential))
-        if verdict == "template-look-alike":
-            result = self._ask(result, "template-look-alike", self._why(credential))
-            if result.outcome != "copy":
-                return result
         slots = self._capability.slots if self._capability else None
-        if slots is not None and slot >= slots:
-            asked = self._ask(result, "capacity", f"slot {slot} is beyond the target's {slots} slots")
-            new = self._answered_slot(asked)
+        beyond = slots is not None and slot >= slots
+        if beyond:
+            result, new = self._move(result, credential.key, data, f"slot {slot} is beyond the target's {slots} slots")
             if new is None:
-                return asked if asked.outcome != "copy" else replace(asked, outcome="needs_input")
-            result, slot = replace(result, outcome="adjust", detail=f"slot {slot} → {new}, as decided"), new
-        return self._place(result, credential, slot, unverified=verdict == "size-unverified")
+                return result
+            slot = new
+            if self._equal(slot, data):
+                return self._done(result, slot)
+        if verdict == "template-look-alike":
+            asked = self._ask(result, "template-look-alike", self._why(credential))
+            if asked.outcome != "copy":
+                return asked
+            both = (*result.reasons, *asked.reasons)
+            result = replace(asked, outcome="adjust", reasons=both, detail=result.detail) if beyond else asked
+        return self._place(result, credential.key, slot, data)
 
-    def _place(self, result: RecordResult, credential: Credential, slot: int, *, unverified: bool) -> RecordResult:
-        assert credential.data is not None  # noqa: S101  # the caller has judged it
-        data = self._source.bytes_of(credential.data.template)
-        held = self._held.get(slot)
-        if held is not None and held[1] == data:
-            self._planned.add(slot)
-            return replace(result, done=True, proof="V4")
-        torn = held is not None and (held[1] is None or credential.key in self._unconfirmed)
-        if held is not None and not torn:
+    def _place(self, result: RecordResult, key: str, slot: int, data: bytes) -> RecordResult:
+        if slot in self._planned:
+            detail = f"slot {slot} of the target is taken by another record of the backup"
+            return replace(result, outcome="needs_input", reasons=("capacity",), detail=detail)
+        held = slot in self._held
+        torn = held and self._torn(slot, key)
+        if held and not torn:
             if self._policy.existing == "merge":
-                return replace(
-                    result,
-                    outcome="needs_input",
-                    reasons=("capacity",),
-                    detail=f"slot {slot} of the target holds another finger",
-                )
-            self._conflicts.add(slot)
+                result, new = self._move(result, key, data, f"slot {slot} of the target holds another finger")
+                if new is None:
+                    return result
+                if self._equal(new, data):
+                    return self._done(result, new)
+                slot, held = new, new in self._held
+                torn = held
+            else:
+                self._conflicts.add(slot)
         self._planned.add(slot)
-        if unverified:
+        if self._size_unknown:
             self.unverified, self.sample = True, self.sample or data
         self.steps.append(
             Step(
-                key=credential.key,
+                key=key,
                 kind="fingerprint",
                 action="put",
                 origin={"credential_index": slot},
                 value=data,
-                was_empty=held is None or torn,
+                was_empty=not held or torn,
             )
         )
         return result
 
-    def _ask(self, result: RecordResult, reason: str, detail: str) -> RecordResult:
+    def _equal(self, slot: int, data: bytes) -> bool:
+        return slot not in self._planned and slot in self._held and self._held[slot][1] == data
+
+    def _torn(self, slot: int, key: str) -> bool:
+        """What lies there is nobody's finger: it cannot be read, or an interrupted restore was writing it."""
+        return self._held[slot][1] is None or key in self._unconfirmed
+
+    def _done(self, result: RecordResult, slot: int) -> RecordResult:
+        self._planned.add(slot)
+        return replace(result, done=True, proof="V4")
+
+    def _ask(
+        self, result: RecordResult, reason: str, detail: str, suits: tuple[Choice, ...] = ("write", "override", "skip")
+    ) -> RecordResult:
         asked = replace(result, outcome="needs_input", reasons=(reason,), detail=detail)
-        answer = decided(asked, self._policy)
+        answer = decided(asked, self._policy, suits)
         if answer is None:
             return asked
-        if answer.choice == "skip":
-            return replace(asked, outcome="skip")
-        if answer.choice in ("write", "override"):
-            return replace(asked, outcome="copy")
-        return asked
+        return replace(asked, outcome="skip" if answer.choice == "skip" else "copy")
 
-    def _answered_slot(self, asked: RecordResult) -> int | None:
-        answer = decided(asked, self._policy)
-        slots = self._capability.slots if self._capability else None
-        if answer is None or answer.choice != "value" or not isinstance(answer.value, int):
-            return None
-        taken = self._planned | set(self._held) | {int(item.origin["credential_index"]) for item in self._wanted}
-        fits = 0 <= answer.value < (slots or 0) and answer.value not in taken
-        return answer.value if fits else None
+    def _move(self, result: RecordResult, key: str, data: bytes, detail: str) -> tuple[RecordResult, int | None]:
+        """Ask for another slot; a template is never moved on our own."""
+        asked = self._ask(result, "capacity", detail, ("skip",))
+        if asked.outcome == "skip":
+            return asked, None
+        answer = decided(asked, self._policy, ("value",))
+        if answer is None:
+            return asked, None
+        slots, new = (self._capability.slots if self._capability else None) or 0, answer.value
+        if not isinstance(new, int) or not 0 <= new < slots or new in self._planned | self._wanted_slots:
+            return replace(asked, detail=f"{detail}; the decided slot {new} is not free on the target"), None
+        if new in self._held and not self._equal(new, data) and not self._torn(new, key):
+            return replace(asked, detail=f"{detail}; the decided slot {new} holds another finger"), None
+        was = self._slot_of(key)
+        moved = replace(asked, outcome="adjust", detail=f"slot {was} → {new}, as decided")
+        return moved, new
+
+    def _slot_of(self, key: str) -> int:
+        return next(int(item.origin["credential_index"]) for item in self._wanted if item.key == key)
 
     def _why(self, credential: Credential) -> str:
         have = credential.data.template_format if credential.data else "?"
@@ -219,7 +249,7 @@ class _Fingers:
 def _settings(source: Snapshot, target: Snapshot, policy: Policy) -> tuple[list[RecordResult], list[Step], list[Step]]:
     held = {item.key: item for item in target.settings}
     dialects_equal = source.lock.protocol.get("variant") == target.lock.protocol.get("variant")
-    has_notepad = any(table.name == "0003-notepad" for table in target.tables)
+    pages = next((table.rows for table in target.tables if table.name == "0003-notepad"), 0)
     records: list[RecordResult] = []
     first: list[Step] = []
     last: list[Step] = []
@@ -235,7 +265,7 @@ def _settings(source: Snapshot, target: Snapshot, policy: Policy) -> tuple[list[
         elif item.key.startswith("setting/ef01.notepad."):
             if equal:
                 records.append(replace(result, done=True, proof="V4"))
-            elif not has_notepad:
+            elif int(item.key.rpartition(".")[2]) >= pages:
                 records.append(replace(result, outcome="skip", reasons=("setting-unsupported",)))
             elif mine is not None and "notepad" not in policy.with_:
                 records.append(replace(result, outcome="skip", reasons=("notepad-in-use",)))
@@ -252,16 +282,19 @@ def _settings(source: Snapshot, target: Snapshot, policy: Policy) -> tuple[list[
     return records, first, last
 
 
-def _access_keys(source: Snapshot, policy: Policy) -> tuple[list[RecordResult], list[Step]]:
+def _access_keys(source: Snapshot, target: Snapshot, policy: Policy) -> tuple[list[RecordResult], list[Step]]:
+    held = {item.key: item.secret for item in target.access_keys}
     records, steps = [], []
     for item in source.access_keys:
         result = RecordResult(key=item.key, kind="access_key", outcome="copy")
-        if _NAMED.get(item.key) in policy.with_:
-            value = item.secret.reveal_bytes()
+        value = item.secret.reveal_bytes()
+        if _NAMED.get(item.key) not in policy.with_:
+            records.append(replace(result, outcome="skip", reasons=("admin-not-migrated",)))
+        elif item.key in held and held[item.key] == Secret(value):
+            records.append(replace(result, done=True, proof="V4"))
+        else:
             steps.append(Step(key=item.key, kind="access_key", action="put", origin={}, value=value, was_empty=False))
             records.append(result)
-        else:
-            records.append(replace(result, outcome="skip", reasons=("admin-not-migrated",)))
     return records, steps
 
 
@@ -295,11 +328,11 @@ def _removal_steps(keys: list[str]) -> list[Step]:
     ]
 
 
-def _blocked(records: list[RecordResult], fingers: _Fingers, policy: Policy, source: Snapshot) -> list[str]:
+def _blocked(records: list[RecordResult], fingers: _Fingers, policy: Policy, *, same_family: bool) -> list[str]:
     blocked = []
     people = [item for item in records if item.kind == "fingerprint"]
-    lost = [item for item in people if item.outcome == "re_enrol" and item.reasons != ("template-unreadable",)]
-    if people and len(lost) == len(people):
+    read = [item for item in people if item.reasons != ("template-unreadable",)]
+    if not same_family or (read and all(item.outcome == "re_enrol" for item in read)):
         blocked.append("wrong-target")
     if fingers.existing and policy.existing is None:
         blocked.append("target-not-empty")
@@ -312,15 +345,21 @@ def _blocked(records: list[RecordResult], fingers: _Fingers, policy: Policy, sou
     return blocked
 
 
-def _warnings(fingers: _Fingers, policy: Policy, source: Snapshot) -> list[str]:
+def _warnings(records: list[RecordResult], fingers: _Fingers, policy: Policy, unit: Unit) -> list[str]:
     warnings = []
     if fingers.unverified:
         warnings.append(
             "template-size-unverified: the target does not say how large its templates are; one is sent into its "
             "memory and fetched back before anything is stored"
         )
-    if fingers.records and not policy.consent_ref:
+    if fingers.records and not policy.consent_ref and not unit.simulated:
         warnings.append(
             "consent: fingerprints are moved without a reference to the people's consent; --consent REF records one"
         )
+    here = {item.key for item in records}
+    warnings += [
+        f"--with {name}: the backup holds none"
+        for key, name in sorted(_NAMED.items())
+        if name in policy.with_ and key not in here
+    ]
     return warnings

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import Struct
@@ -17,6 +17,7 @@ from lockmigrate.errors import ConfigError
 from lockmigrate.model.results import RecordResult
 
 Choice = Literal["write", "skip", "override", "suggest", "value"]
+CHOICES: Final[tuple[Choice, ...]] = get_args(Choice)
 
 
 class Answer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,10 +35,11 @@ class Decisions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     answer: tuple[Answer, ...] = ()
     guards: dict[str, str] = {}
 
-    def for_record(self, key: str, reason: str) -> Answer | None:
-        """Return the answer for a record: by its key first, else by its reason."""
-        by_key = next((item for item in self.answer if item.key == key), None)
-        return by_key or next((item for item in self.answer if item.key is None and item.reason == reason), None)
+    def for_record(self, key: str, reason: str, suits: tuple[Choice, ...] = CHOICES) -> Answer | None:
+        """Return the answer for a record, by its key first, else by its reason; only choices of `suits` count."""
+        fitting = [item for item in self.answer if item.choice in suits]
+        by_key = next((item for item in fitting if item.key == key), None)
+        return by_key or next((item for item in fitting if item.key is None and item.reason == reason), None)
 
 
 class Policy(Struct, frozen=True, kw_only=True):
@@ -90,12 +92,12 @@ def read_decisions(path: Path) -> Decisions:
     return decisions
 
 
-def decided(record: RecordResult, policy: Policy) -> Answer | None:
-    """Return the answer to a record that needs input, if the policy holds one."""
+def decided(record: RecordResult, policy: Policy, suits: tuple[Choice, ...] = CHOICES) -> Answer | None:
+    """Return the answer to a record that needs input, if the policy holds one whose choice suits the question."""
     for reason in record.reasons:
-        answer = policy.decisions.for_record(record.key, reason)
+        answer = policy.decisions.for_record(record.key, reason, suits)
         if answer is not None:
             return answer
-        if reason == "template-look-alike" and policy.accept_look_alike:
+        if reason == "template-look-alike" and policy.accept_look_alike and "write" in suits:
             return Answer(reason=reason, choice="write")
     return None

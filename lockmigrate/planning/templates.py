@@ -46,7 +46,12 @@ def _judge(have: str, want: str) -> Fit:
         return "template-size"
     if mine[1] != theirs[1] or (mine[2] != theirs[2] and "*" not in (mine[2], theirs[2])):
         return "template-look-alike"
-    return "size-unverified"
+    return "fits" if mine[3] == theirs[3] else "size-unverified"
+
+
+def size_unknown(target: CredentialCapability | None) -> bool:
+    """Tell whether the target does not say how large its templates are, so that one has to be tried in memory."""
+    return target is not None and all(item.rpartition("/")[2] == "?" for item in target.template_formats)
 
 
 def _dialect(owner: str) -> str:

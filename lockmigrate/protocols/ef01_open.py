@@ -42,6 +42,8 @@ from lockmigrate.formats.ef01_tables import (
     INFOPAGE,
     PRODINFO,
     SYSPARAMS,
+    TABLE_FIRST_PART,
+    TABLE_VALID,
     SysParams,
     parse_infopage,
     parse_prodinfo,
@@ -54,6 +56,8 @@ from lockmigrate.protocols.ef01_wire import Silent, Wire, sync_command
 
 SEARCH_S: Final = 0.2
 """How long each speed is tried (reference, section 1)."""
+DAMAGE_TRIES: Final = 3
+"""How often a speed is tried where something answers that is damaged, or that calls our question damaged."""
 COMMON_BAUDS: Final = (57600, 115200, 9600, 19200, 38400, 28800, 48000, 67200, 76800, 86400, 96000, 105600)
 """All multiples of 9600 up to 115200, the frequent ones first (reference, section 1)."""
 DEFAULT_FACTS: Final = SerialFacts(baud=57600)
@@ -107,10 +111,19 @@ async def find_speed(wire: Wire, *, explicit_baud: int | None, bauds: tuple[int,
 
 
 async def _let_in(wire: Wire, *, timeout_s: float, tries: int, has_credential: bool) -> bool:
-    try:
-        ack = await wire.verify(timeout_s=timeout_s, tries=tries)
-    except (NoAnswer, FrameError, UnexpectedReply):
-        wire.forget_trouble()
+    ack = None
+    for _ in range(DAMAGE_TRIES if tries == 1 else 1):
+        try:
+            ack = await wire.verify(timeout_s=timeout_s, tries=tries)
+        except NoAnswer:
+            wire.forget_trouble()
+            return False
+        except (FrameError, UnexpectedReply):
+            wire.forget_trouble()
+            continue  # something answers at this speed, and one bit may have been wrong
+        if ack.code != Code.RECEIVE:
+            break
+    if ack is None:
         return False
     if ack.ok:
         return True
@@ -255,7 +268,8 @@ async def _look_hilink(wire: Wire, found: Found) -> None:
         table = parse_infopage(page)
         found.model, found.firmware = text_of(table.product), text_of(table.software)
         found.algorithm = found.firmware
-        found.encryption_level = table.encryption_level
+        if table.valid in (TABLE_VALID, TABLE_FIRST_PART):
+            found.encryption_level = table.encryption_level
 
 
 async def read_info_page(wire: Wire) -> bytes | None:

@@ -17,6 +17,7 @@ from lockmigrate.formats.ef01 import (
     FACTORY_ADDRESS,
     OVERHEAD_BYTES,
     READ_SYS_PARA,
+    STORE,
     TEMPLETE_NUM,
     VFY_PWD,
     Ack,
@@ -41,10 +42,15 @@ DAMAGE_WINDOW_S: Final = 0.02
 """After the last data packet an ack 01 comes within this, or all is well (reference, section 7.3)."""
 INSTANT_WINDOW_S: Final = 0.001
 """The same where bytes take no time: a simulated unit in this process."""
-MAX_DATA_BYTES: Final = 64 * 1024
-"""Our bound on one transfer; the largest on record is an image page of 36 KiB, templates have 512 to 1536 bytes."""
-MAX_STRAY_FRAMES: Final = 600
-"""How many frames that answer nothing are skipped while waiting: a whole transfer of 32-byte packets twice over."""
+ACK_BYTES: Final = 12
+"""An ack without results, on the wire."""
+MAX_DATA_BYTES: Final = 0xFFFF
+"""Our bound on one transfer, what the table of templates can say; templates on record have 512 to 1536 bytes."""
+MAX_TRANSFER_S: Final = 120.0
+"""Our bound on one transfer: `MAX_DATA_BYTES` at 9600 baud, and half as long again."""
+MAX_TALK_S: Final = 10.0
+"""Our bound on frames that answer nothing while an answer is due: a whole transfer of 1536 bytes takes 2.2 s at 9600
+baud."""
 
 Trouble = (FrameError, NoAnswer, UnexpectedReply)
 
@@ -128,9 +134,11 @@ class Wire:
 
         Raises:
             NoAnswer: silence, after all tries.
-            FrameError, UnexpectedReply: damage, after all tries.
+            FrameError, UnexpectedReply: damage, after all tries; or a parameter that does not fit, before anything is
+                sent.
             LinkLost: the peer or the cable went away.
         """
+        command_content(command, values)
         patience = {
             "answer": self.facts.answer_s,
             "write": self.facts.write_s,
@@ -146,8 +154,12 @@ class Wire:
             ack = await self._ask_once(command, values, timeout_s, address)
             if ack.code == Code.VERIFY_FIRST and self.verified and command is not VFY_PWD:
                 # The module restarted and forgot that we had given the password.
-                await self._ask_once(VFY_PWD, {"password": self._password}, self.facts.answer_s)
-                ack = await self._ask_once(command, values, timeout_s)
+                await self._ask_once(VFY_PWD, {"password": self._password}, self.facts.answer_s, address)
+                if command is not STORE:  # what it was to store is forgotten too
+                    ack = await self._ask_once(command, values, timeout_s, address)
+            if ack.code == Code.RECEIVE and not command.repeatable:
+                # Perhaps the late word on a damaged data packet, with this command's own answer still to come.
+                self._in_step = False
             return ack
 
         for attempt in range(1, tries + 1):
@@ -178,16 +190,24 @@ class Wire:
         return await self._ack(command, timeout_s)
 
     async def _ack(self, command: Command, timeout_s: float) -> Ack:
-        for _ in range(MAX_STRAY_FRAMES):
-            frame = await self._exchange.receive(timeout_s)
+        end_s = asyncio.get_running_loop().time() + timeout_s + MAX_TALK_S
+        while True:
+            frame = await self._receive(timeout_s, end_s)
             if frame.pid == Pid.ACK and frame.content:
                 return parse_ack(command, frame.content)
-        raise FrameError("only data packets where an answer was due")
+
+    async def _receive(self, timeout_s: float, end_s: float) -> Frame:
+        left_s = end_s - asyncio.get_running_loop().time()
+        if left_s <= 0:
+            raise FrameError("it talks and does not answer")
+        return await self._exchange.receive(min(timeout_s, left_s))
 
     async def fetch(self, command: Command, values: Mapping[str, Any] | None = None) -> tuple[Ack, bytes]:
         """Send a command that is answered by data packets; return its ack and the joined data (empty unless code 00).
 
-        Lengths come from the packets, not from the packet size setting. One try: the caller knows what to repeat.
+        Lengths come from the packets, not from the packet size setting. Packets carry no number, so one whose header is
+        damaged would just be missing: bytes that belong to no packet are damage. One try: the caller knows what to
+        repeat.
 
         Raises:
             NoAnswer, FrameError, UnexpectedReply: silence or damage on the way; what was left is drained before the
@@ -199,8 +219,12 @@ class Wire:
             if not ack.ok:
                 return ack, b""
             data = bytearray()
+            skipped = self._framer.skipped_bytes
+            end_s = asyncio.get_running_loop().time() + MAX_TRANSFER_S
             while True:
-                frame = await self._exchange.receive(self.facts.answer_s)
+                frame = await self._receive(self.facts.answer_s, end_s)
+                if self._framer.skipped_bytes != skipped:
+                    raise FrameError("bytes between data packets that belong to none")
                 if frame.pid not in (Pid.DATA, Pid.END):
                     raise UnexpectedReply(expected="a data packet", received="an answer")
                 data += frame.content
@@ -231,7 +255,7 @@ class Wire:
             LinkLost: the peer or the cable went away.
         """
         try:
-            ack = await self._ask_once(DOWN_CHAR, {"buffer": buffer}, self.facts.answer_s)
+            ack = await self.ask(DOWN_CHAR, {"buffer": buffer})
             if not ack.ok:
                 return ack
             loop = asyncio.get_running_loop()
@@ -242,7 +266,7 @@ class Wire:
                 done_s = max(done_s, loop.time()) + line_s
                 if gap_s:
                     await asyncio.sleep(max(0.0, done_s - loop.time()) + gap_s)
-            window_s = INSTANT_WINDOW_S if self.link.instant else DAMAGE_WINDOW_S
+            window_s = INSTANT_WINDOW_S if self.link.instant else DAMAGE_WINDOW_S + ACK_BYTES * 10 / self.baud
             damaged = await self._exchange.listen(max(0.0, done_s - loop.time()) + window_s)
         except Trouble:
             self._in_step = False
@@ -274,9 +298,11 @@ class Wire:
         if self._in_step:
             return
         tries = self.facts.tries
-        for _ in range(tries):
+        for attempt in range(tries):
+            # Every other time another question: the late answer to the one before is then not taken for this one's.
+            question = TEMPLETE_NUM if attempt % 2 else self.sync
             try:
-                await self._resync()
+                await self._resync(question)
             except NoAnswer:
                 continue
             except (FrameError, UnexpectedReply):
@@ -286,16 +312,17 @@ class Wire:
                 return
         raise Silent(self._exchange.peer, tries=tries, timeout_s=self.facts.answer_s)
 
-    async def _resync(self) -> None:
+    async def _resync(self, question: Command) -> None:
         await self._exchange.silence(SILENCE_S)
         if self.verified:
             # A module that restarted on the way has forgotten it.
             await self._send(Frame(self.address, Pid.COMMAND, command_content(VFY_PWD, {"password": self._password})))
             await self._ack(VFY_PWD, self.facts.answer_s)
-        await self._send(Frame(self.address, Pid.COMMAND, command_content(self.sync)))
-        for _ in range(MAX_STRAY_FRAMES):
-            frame = await self._exchange.receive(self.facts.answer_s)
-            if frame.pid == Pid.ACK and len(frame.content) == 1 + self.sync.reply_bytes:
+        await self._send(Frame(self.address, Pid.COMMAND, command_content(question)))
+        end_s = asyncio.get_running_loop().time() + self.facts.answer_s + MAX_TALK_S
+        while True:
+            frame = await self._receive(self.facts.answer_s, end_s)
+            if frame.pid == Pid.ACK and len(frame.content) == 1 + question.reply_bytes:
                 break
             if not self.verified and frame.pid == Pid.ACK:
                 break  # not let in yet: any answer will do
