@@ -16,7 +16,7 @@ from typing import Final
 
 import click
 
-from lockmigrate.cli.words import clean
+from lockmigrate.cli.words import clean, to_stderr
 from lockmigrate.errors import Cancelled, ConfigError, LockmigrateError
 
 TRIES: Final = 3
@@ -191,7 +191,7 @@ def _not_alike() -> ConfigError:
 
 
 def _show(text: str) -> None:
-    click.echo(clean(text), err=True)
+    to_stderr(clean(text))
 
 
 def _prompt(text: str, *, hidden: bool = False) -> str:

@@ -10,6 +10,7 @@ import click
 
 from lockmigrate.cli import ask
 from lockmigrate.cli.options import Context
+from lockmigrate.cli.runner import note_target
 from lockmigrate.cli.words import say
 from lockmigrate.errors import ConfigError, LockmigrateError, WrongKeyError
 from lockmigrate.operations.keyring import KeyChoice, Keyring, is_symmetric
@@ -26,6 +27,7 @@ async def opened(ctx: Context, target: Target, *, position: int = 0) -> AsyncIte
     if trace is not None and position:
         trace = trace.with_name(f"{trace.stem}-{position + 1}{trace.suffix}")
     access = Access(profile=ctx.unit.profile, credential_file=ctx.unit.credential_file(position), trace=trace)
+    note_target(target.text)
     lock = await open_target(target, access)
     try:
         yield lock

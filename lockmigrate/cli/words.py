@@ -39,9 +39,23 @@ def to_stderr(line: str) -> None:
     from lockmigrate.cli import silence
 
     try:
-        click.echo(line, err=True)
+        click.echo(_wrapped(line), err=True)
     except OSError:
         silence(sys.stderr)
+
+
+def _wrapped(line: str) -> str:
+    """Break between words for a terminal; what is pasted back (a path, a fingerprint) is never broken."""
+    if not sys.stderr.isatty():
+        return line
+    import shutil
+    import textwrap
+
+    width = max(40, shutil.get_terminal_size().columns)
+    indent = line[: len(line) - len(line.lstrip())] + "  "
+    return textwrap.fill(
+        line, width - 1, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
+    )
 
 
 def counted(number: int, noun: str) -> str:

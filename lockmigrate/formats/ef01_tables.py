@@ -205,7 +205,7 @@ def decode(tables: Mapping[str, bytes], variant: Mapping[str, Any]) -> Sections:
     rows = split_templates(tables.get(TEMPLATES, b""))
     credentials, losses = _fingerprints(tables.get(TEMPLATES, b""), rows, params, algorithm)
     sizes = [size for _, _, size in rows if size]
-    stated = info.template_size if info else params.template_size if params else None
+    stated = (info.template_size if info else params.template_size if params else None) or None
     slots = params.slots if params else variant.get("slots")
     fingerprint = CredentialCapability(
         slots=slots,
@@ -215,7 +215,11 @@ def decode(tables: Mapping[str, bytes], variant: Mapping[str, Any]) -> Sections:
         template_formats=(format_id(params, algorithm, sizes[0] if sizes else stated),),
         template_size_bytes=sizes[0] if sizes else stated,
     )
-    expected = len(occupied_slots(tables[INDEX])) if INDEX in tables else None
+    # The count can be too low where the index is right (R503), and too high where the index is wrong (R551 clones):
+    # whichever names more, what is missing is not passed over.
+    told = [len(occupied_slots(tables[INDEX]))] if INDEX in tables else []
+    told += [int.from_bytes(tables[COUNT], "big")] if COUNT in tables else []
+    expected = max([*told, len(rows)]) if told else None
     read = sum(1 for _, _, size in rows if size)
     return Sections(
         lock=_lock(tables, params, info, page),

@@ -82,9 +82,8 @@ async def rehearse_reading(lock: Lock, options: BackupOptions) -> AsyncIterator[
         else:
             reading = item
     snapshot = reading.snapshot
-    gaps = [gap for gap in snapshot.gaps if options.strict or not gap.announced]
     yield BackupResult(
-        exit_code=9 if gaps or snapshot.losses else 0,
+        exit_code=_exit_code(snapshot, strict=options.strict),
         warnings=(*reading.unit.warnings, "dry run: everything was read, nothing was sealed"),
         unit=reading.unit,
         file="",
@@ -135,9 +134,8 @@ async def seal_reading(reading: Reading, ring: Keyring, options: BackupOptions) 
     data, file_key = seal(meta, entries, recipients=recipients, passphrase=passphrase, signing_key=signing_key)
     opened = write_backup(path, data, file_key, force=options.force)
     copy = ring.leave_key_copy(path)
-    gaps = [gap for gap in snapshot.gaps if options.strict or not gap.announced]
     return BackupResult(
-        exit_code=9 if gaps or snapshot.losses else 0,
+        exit_code=_exit_code(snapshot, strict=options.strict),
         warnings=unit.warnings,
         unit=unit,
         file=str(path),
@@ -150,6 +148,14 @@ async def seal_reading(reading: Reading, ring: Keyring, options: BackupOptions) 
         gaps=snapshot.gaps,
         losses=snapshot.losses,
     )
+
+
+def _exit_code(snapshot: Snapshot, *, strict: bool) -> int:
+    """Decision 8: what the profile announces leaves 0, everything else that is missing is 9; strictly, all of it is."""
+    announced = {gap.record for gap in snapshot.gaps if gap.announced and not strict}
+    gaps = [gap for gap in snapshot.gaps if strict or not gap.announced]
+    losses = [loss for loss in snapshot.losses if loss.record not in announced]
+    return 9 if gaps or losses else 0
 
 
 def _manifest(unit: Unit, snapshot: Snapshot, options: BackupOptions, backup_id: str) -> dict[str, Any]:

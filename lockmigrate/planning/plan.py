@@ -257,6 +257,9 @@ def _settings(source: Snapshot, target: Snapshot, policy: Policy) -> tuple[list[
         result = RecordResult(key=item.key, kind="setting", outcome="copy")
         mine, equal = held.get(item.key), _same(item, held.get(item.key))
         if item.key in _NAMED and _NAMED[item.key] in policy.with_:
+            if mine is None:  # nothing could prove it
+                records.append(replace(result, outcome="skip", reasons=("setting-unsupported",)))
+                continue
             if not equal:
                 last.append(_setting_step(item))
             records.append(replace(result, done=equal, proof="V4" if equal else None))

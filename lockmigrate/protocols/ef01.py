@@ -43,10 +43,12 @@ from lockmigrate.protocols import EVERYTHING, ReadItem, Scope, Section, Touch
 from lockmigrate.protocols.clock import utc_now
 from lockmigrate.protocols.ef01_changes import Changes
 from lockmigrate.protocols.ef01_open import Found
-from lockmigrate.protocols.ef01_questions import Questions, encrypted, must
+from lockmigrate.protocols.ef01_questions import SLOT_TRIES, Questions, encrypted, must
 from lockmigrate.protocols.ef01_wire import Wire
 
 MAX_SLOTS: Final = 0xFFFF
+SEARCH_SLOT_S: Final = 0.01
+"""How long a search may take for each slot (R503; reference, section 7.4)."""
 _PACKET_CHECK: Final = "ef01-sum16"
 
 
@@ -178,13 +180,22 @@ class Ef01Lock:
                 yield item
 
     async def _read_notepad(self) -> AsyncIterator[ReadItem]:
-        pages = []
-        for number in range(int(self._found.profile.variant.get("notepad_pages", 16))):
-            page = await self._ask.page(number)
+        pages: list[bytes] = []
+        total = int(self._found.profile.variant.get("notepad_pages", 16))
+        for number in range(total):
+            page, code = await self._ask.page_or_code(number)
             if page is None:
+                if pages and code != Code.NO_PAGE:
+                    why = "no answer" if code is None else code_text(code)
+                    yield Gap(
+                        section="settings",
+                        record=f"setting/ef01.notepad.{number}",
+                        code="notepad-unreadable",
+                        detail=f"this notepad page and those behind it were not read: {why}",
+                    )
                 break
             pages.append(page)
-            yield Progress(stage="notepad", done=number + 1, total=16, size_bytes=len(page))
+            yield Progress(stage="notepad", done=number + 1, total=total, size_bytes=NOTEPAD_PAGE_BYTES * len(pages))
         if pages:
             yield _table(NOTEPAD, b"".join(pages), len(pages))
 
@@ -201,11 +212,13 @@ class Ef01Lock:
                 again, code = await self._ask.read_slot(slot)
                 if again != data:
                     third, code = await self._ask.read_slot(slot)
-                    data = third if third == again else None
-            if data is not None and self._measured_bytes and len(data) != self._measured_bytes:
-                data = await self._odd_size(slot, data)
+                    data = third if third is not None and third in (data, again) else None
+            if data is not None and not twice:
+                data = await self._of_sure_size(slot, data)
             if data is not None:
                 self._measured_bytes = self._measured_bytes or len(data)
+                if len(data) != self._measured_bytes:
+                    self._warn(f"slot {slot} has {len(data)} bytes, the others have {self._measured_bytes}")
                 templates.append((slot, data))
                 moved += len(data)
             elif known or code not in (Code.EMPTY_SLOT, Code.BEYOND):
@@ -220,13 +233,26 @@ class Ef01Lock:
         raw = join_templates(templates)
         yield _table(TEMPLATES, raw, len(templates), started=started)
 
-    async def _odd_size(self, slot: int, data: bytes) -> bytes:
-        """A template of another size than the first: fetched again, then kept as it is, with a warning."""
-        again, _ = await self._ask.read_slot(slot)
-        kept = again or data
-        if len(kept) != self._measured_bytes:
-            self._warnings.append(f"slot {slot} has {len(kept)} bytes, the others have {self._measured_bytes}")
-        return kept
+    async def _of_sure_size(self, slot: int, data: bytes) -> bytes | None:
+        """Return a template whose size is believed; None if it comes differently every time.
+
+        Data packets carry no number: if a whole one is lost on the way, only the size shows it. The expected size is
+        believed at once, any other when it comes twice (the first of all, where nothing tells the size).
+        """
+        expected = self._measured_bytes or self._found.stated_template_bytes
+        seen: list[bytes] = []
+        candidate: bytes | None = data
+        for _ in range(SLOT_TRIES):
+            if candidate is not None and (len(candidate) == expected or candidate in seen):
+                return candidate
+            if candidate is not None:
+                seen.append(candidate)
+            candidate, _code = await self._ask.read_slot(slot)
+        return candidate if candidate is not None and (len(candidate) == expected or candidate in seen) else None
+
+    def _warn(self, text: str) -> None:
+        if text not in self._warnings:
+            self._warnings.append(text)
 
     async def _slots_to_read(self) -> list[int]:
         if self._occupied is None:
@@ -239,7 +265,7 @@ class Ef01Lock:
                 hint="name its model with --profile; the profile knows the capacity",
                 code="capacity-unknown",
             )
-        self._warnings.append("the module has no index table; every slot was asked")
+        self._warn("the module has no index table; every slot was asked")
         return list(range(min(self._ask.slots, MAX_SLOTS)))
 
     # ---- writing ----------------------------------------------------------------------------------------------------
@@ -250,6 +276,7 @@ class Ef01Lock:
 
     def write(self, steps: Iterable[Step]) -> AsyncIterator[Done]:
         """Carry out steps in their order; see `Lock.write`."""
+        self._occupied = None
         return self._changes.write(steps)
 
     # ---- erasing, trying, closing -----------------------------------------------------------------------------------
@@ -266,10 +293,10 @@ class Ef01Lock:
         yield Progress(stage="library", done=1, total=1)
         pages = int(self._found.profile.variant.get("notepad_pages", 16))
         for number in range(pages):
-            page = await self._ask.page(number)
-            if page is None:
+            page, code = await self._ask.page_or_code(number)
+            if page is None and (number == 0 or code == Code.NO_PAGE):
                 break
-            if not is_blank(page):
+            if page is None or not is_blank(page):
                 blank = bytes(NOTEPAD_PAGE_BYTES)
                 ack = await self._wire.ask(WRITE_NOTEPAD, {"page": number, "data": blank})
                 must(ack.ok, "WriteNotepad", ack.code)
@@ -291,7 +318,9 @@ class Ef01Lock:
             if loop.time() >= end_s:
                 raise NoAnswer("the finger sensor", tries=1, timeout_s=timeout_s, hint="lay the finger flat and wait")
             await asyncio.sleep(0.2)
-        ack = await self._wire.ask(SEARCH, {"buffer": 1, "start": 0, "count": self._ask.slots or 1})
+        slots = self._ask.slots or 1
+        patience_s = self._wire.facts.answer_s + SEARCH_SLOT_S * slots
+        ack = await self._wire.ask(SEARCH, {"buffer": 1, "start": 0, "count": slots}, timeout_s=patience_s)
         if ack.ok:
             hit = results(SEARCH, ack)
             return Touch(matched=True, slot=hit.slot, score=hit.score)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lockmigrate.errors import ProfileError
+from lockmigrate.errors import ConfigError, ProfileError
 from lockmigrate.formats.ef01 import FACTORY_ADDRESS
 from lockmigrate.profiles import Profile, load_all
 from lockmigrate.protocols.ef01 import Ef01Lock
@@ -33,7 +33,8 @@ async def open_module(link: SerialLink, door: Ef01Door) -> Ef01Lock:
 
     Raises:
         ProfileError: the named profile is of another family or contradicts the module.
-        ConnectError, NoAnswer, WrongCredential, ConfigError: see `find_speed`.
+        ConfigError: password or address is not four bytes; and see `find_speed`, also for ConnectError, NoAnswer and
+            WrongCredential.
         LinkError: the conversation failed.
     """
     if door.profile is not None and door.profile.family != FAMILY:
@@ -41,6 +42,10 @@ async def open_module(link: SerialLink, door: Ef01Door) -> Ef01Lock:
             f'the profile "{door.profile.name}" is of the family {door.profile.family}, not {FAMILY}',
             code="wrong-profile",
         )
+    if door.password is not None and len(door.password) != 4:
+        raise ConfigError("the password of a module is four bytes", code="credential-file")
+    if door.address is not None and not 0 <= door.address <= FACTORY_ADDRESS:
+        raise ConfigError("the address of a module is four bytes", code="credential-file")
     profiles = load_all(FAMILY)
     generic = next((item for item in profiles if item.name == FAMILY), None)
     if generic is None:

@@ -62,7 +62,7 @@ class Questions:
     @property
     def slots(self) -> int | None:
         """How many slots the module has: its own word, else the profile's."""
-        if self.found.params is not None:
+        if self.found.params is not None and self.found.params.slots:
             return self.found.params.slots
         stated = self.found.profile.capabilities.credentials.fingerprint
         return stated.slots if stated else None
@@ -79,16 +79,17 @@ class Questions:
         return parse_sysparams(results(READ_SYS_PARA, ack).params, self.found.dialect)
 
     async def page(self, number: int) -> bytes | None:
+        return (await self.page_or_code(number))[0]
+
+    async def page_or_code(self, number: int) -> tuple[bytes | None, int | None]:
+        """Read a notepad page; returns it and code 00, or None and the refusal's code (None for silence)."""
         try:
             ack = await self.wire.ask(READ_NOTEPAD, {"page": number})
         except Silent:
             raise
         except NoAnswer:
-            return None
-        if not ack.ok:
-            return None
-        data: bytes = results(READ_NOTEPAD, ack).data
-        return data
+            return None, None
+        return (results(READ_NOTEPAD, ack).data if ack.ok else None), ack.code
 
     async def read_slot(self, slot: int, *, known: bool = True) -> tuple[bytes | None, int]:
         """Read one template into our hands.

@@ -103,9 +103,10 @@ class Wire:
         """How messages call the module."""
         return self._exchange.peer
 
-    def use_password(self, password: bytes) -> None:
-        """Verify with this password from now on."""
-        self._password = password
+    def use_password(self, password: bytes) -> bytes:
+        """Verify with this password from now on; returns the one before. Not yet verified by that."""
+        before, self._password, self.verified = self._password, password, False
+        return before
 
     async def set_baud(self, baud: int) -> None:
         """Change the speed of our own end."""
@@ -126,7 +127,6 @@ class Wire:
         *,
         timeout_s: float | None = None,
         tries: int | None = None,
-        address: int | None = None,
     ) -> Ack:
         """Send one command and return its ack, whatever its code.
 
@@ -151,12 +151,12 @@ class Wire:
         tries = tries or (2 if command.wait == "optional" else self.facts.tries)
 
         async def once() -> Ack:
-            ack = await self._ask_once(command, values, timeout_s, address)
+            ack = await self._ask_once(command, values, timeout_s)
             if ack.code == Code.VERIFY_FIRST and self.verified and command is not VFY_PWD:
                 # The module restarted and forgot that we had given the password.
-                await self._ask_once(VFY_PWD, {"password": self._password}, self.facts.answer_s, address)
+                await self._ask_once(VFY_PWD, {"password": self._password}, self.facts.answer_s)
                 if command is not STORE:  # what it was to store is forgotten too
-                    ack = await self._ask_once(command, values, timeout_s, address)
+                    ack = await self._ask_once(command, values, timeout_s)
             if ack.code == Code.RECEIVE and not command.repeatable:
                 # Perhaps the late word on a damaged data packet, with this command's own answer still to come.
                 self._in_step = False
@@ -180,13 +180,10 @@ class Wire:
             self.retries += 1
         raise AssertionError("tries is at least 1")
 
-    async def _ask_once(
-        self, command: Command, values: Mapping[str, Any] | None, timeout_s: float, address: int | None = None
-    ) -> Ack:
+    async def _ask_once(self, command: Command, values: Mapping[str, Any] | None, timeout_s: float) -> Ack:
         await self._get_into_step()
         self._forget()
-        to = self.address if address is None else address
-        await self._send(Frame(to, Pid.COMMAND, command_content(command, values)))
+        await self._send(Frame(self.address, Pid.COMMAND, command_content(command, values)))
         return await self._ack(command, timeout_s)
 
     async def _ack(self, command: Command, timeout_s: float) -> Ack:
@@ -279,7 +276,7 @@ class Wire:
         return Ack(code or Code.RECEIVE, b"")
 
     def expect_address(self, address: int) -> None:
-        """Talk to this address from now on: the ack of SetAdder already comes from the new one."""
+        """Talk to this address from now on. Where an answer comes from is not looked at: SetAdder's has the new one."""
         self.address = address
 
     def forget_trouble(self) -> None:
