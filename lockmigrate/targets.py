@@ -10,7 +10,7 @@ import difflib
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import msgspec
@@ -19,6 +19,10 @@ from msgspec import Struct
 from lockmigrate.errors import ConfigError, RefusedError, TargetError
 from lockmigrate.profiles import Profile, load_profile
 from lockmigrate.protocols import Lock
+
+if TYPE_CHECKING:
+    from lockmigrate.sim.unit import SimulatedUnit
+    from lockmigrate.transports.memory import LinkFaults
 
 SCHEMES: Final = ("serial", "udp", "ble", "sim", "image")
 SERIAL_OPTIONS: Final = frozenset({"profile", "baud"})
@@ -204,7 +208,6 @@ async def _open_simulated(
     target: Target, profile: Profile | None, credential: Ef01Credential | None, access: Access
 ) -> Lock:
     from lockmigrate import sim
-    from lockmigrate.transports.memory import MemoryLink
 
     name, _, preset = target.address.partition("/")
     options = dict(target.options)
@@ -212,11 +215,32 @@ async def _open_simulated(
     state = options.pop("state", None)
     model = load_profile(name)
     unit = sim.open_unit(model, preset or "full", options, state=Path(state) if state else None)
+    instant = options.get("pace", "0") in ("0", "")
+    return await open_on_unit(unit, target, profile=profile, credential=credential, access=access, instant=instant)
+
+
+async def open_on_unit(
+    unit: SimulatedUnit,
+    target: Target,
+    *,
+    profile: Profile | None = None,
+    credential: Ef01Credential | None = None,
+    access: Access | None = None,
+    instant: bool = True,
+    faults: LinkFaults | None = None,
+) -> Lock:
+    """Open a simulated unit that is at hand, over the same wire bytes as a real one; with its own credential if none.
+
+    Raises:
+        ConnectError, RefusedError, LinkError: as for any unit.
+    """
+    from lockmigrate.transports.memory import MemoryLink
+
     if credential is None and unit.credential:
         credential = msgspec.convert(unit.credential, Ef01Credential)
-    link: Any = MemoryLink.open(unit.device, instant=options.get("pace", "0") in ("0", ""))
-    named = profile or (model if model.name != model.family else None)
-    return await _open_ef01(link, target, named, credential, access, explicit_baud=None)
+    link: Any = MemoryLink.open(unit.device, instant=instant, faults=faults)
+    named = profile or (unit.profile if unit.profile.name != unit.profile.family else None)
+    return await _open_ef01(link, target, named, credential, access or Access(), explicit_baud=None)
 
 
 async def _open_ef01(

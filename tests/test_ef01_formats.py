@@ -141,7 +141,7 @@ def test_data_goes_out_as_the_worked_packets_the_rest_in_the_end_packet() -> Non
     assert made == [BY_MEANING["data 02, bytes 00..1F"], BY_MEANING["end 08, bytes 20..3F"]]
     sizes = [(frame.pid, len(frame.content)) for frame in data_frames(FACTORY, bytes(810), 128)]
     assert sizes == [(2, 128)] * 6 + [(8, 42)]
-    assert [Framer.encode(f) for f in data_frames(FACTORY, b"\xff" * 512, 256)][0] == BY_MEANING["data 02, 256 × FF"]
+    assert Framer.encode(data_frames(FACTORY, b"\xff" * 512, 256)[0]) == BY_MEANING["data 02, 256 × FF"]
 
 
 @pytest.mark.parametrize("meaning", ["R503, 200 slots", "end 08, bytes 20..3F", "its ack", "Empty"])
@@ -562,10 +562,8 @@ def test_the_information_page_is_kept_as_a_secret_and_its_password_only_if_valid
 
 
 def test_what_the_module_says_of_itself_is_the_lock() -> None:
-    r503 = decode(
-        {SYSPARAMS: SYSPARAM_VECTORS[0], PRODINFO: prodinfo(), ALGVER: b"ALG 1/2".ljust(32, b"\0"), FWVER: b"FW".ljust(32)},
-        {},
-    )
+    texts = {ALGVER: b"ALG 1/2".ljust(32, b"\0"), FWVER: b"FW".ljust(32)}
+    r503 = decode({SYSPARAMS: SYSPARAM_VECTORS[0], PRODINFO: prodinfo(), **texts}, {})
     lock, fingerprint = r503.lock, r503.capabilities.credentials.fingerprint
     assert (lock.model, lock.serial, lock.hardware_rev, lock.firmware_rev) == ("R503", "00000417", "1.2", "FW")
     assert fingerprint is not None

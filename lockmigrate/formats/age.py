@@ -11,12 +11,13 @@ import hmac
 import io
 import os
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from lockmigrate.errors import ConfigError, FileTrouble
+from lockmigrate.formats import age_hybrid
 from lockmigrate.formats.age_header import (
     INTRO,
     MAX_STANZAS,
@@ -37,6 +38,7 @@ from lockmigrate.formats.age_header import (
     looks_armored,
     read_header,
 )
+from lockmigrate.formats.age_hybrid import HybridIdentity, HybridRecipient
 from lockmigrate.formats.age_keys import (
     FILE_KEY_BYTES,
     MAX_READ_LOG_N,
@@ -62,9 +64,12 @@ __all__ = [
     "AgePayloadError",
     "AgeTooLargeError",
     "FileKey",
+    "HybridIdentity",
+    "HybridRecipient",
     "Identity",
     "Passphrase",
     "Recipient",
+    "SecretKey",
     "Sink",
     "Source",
     "X25519Identity",
@@ -74,7 +79,10 @@ __all__ = [
     "encrypt",
     "encrypt_bytes",
     "generate_identity",
+    "generate_secret_key",
     "parse_identities",
+    "parse_identity",
+    "parse_recipient",
     "parse_recipients",
     "recipient_of",
     "work_factor",
@@ -90,27 +98,65 @@ _NONCE_BYTES: Final = 16
 # ---- keys as text ---------------------------------------------------------------------------------------------------
 
 
-def generate_identity() -> str:
-    """Return a new secret key, `AGE-SECRET-KEY-1…`."""
-    return X25519Identity.generate().reveal()
+SecretKey: TypeAlias = X25519Identity | HybridIdentity
+"""A private key of either kind: both have `reveal()`, `recipient` and `unwrap()`."""
+
+
+def generate_secret_key(*, post_quantum: bool = False) -> SecretKey:
+    """Make a new secret key; the post-quantum kind opens only where age 1.3 or newer is at hand.
+
+    Raises:
+        ConfigError: post-quantum, and this installation cannot (code `no-post-quantum`).
+    """
+    return HybridIdentity.generate() if post_quantum else X25519Identity.generate()
+
+
+def generate_identity(post_quantum: bool = False) -> str:
+    """Return a new secret key as text, `AGE-SECRET-KEY-1…` or `AGE-SECRET-KEY-PQ-1…`.
+
+    Raises:
+        ConfigError: see `generate_secret_key`.
+    """
+    return generate_secret_key(post_quantum=post_quantum).reveal()
+
+
+def parse_identity(text: str) -> SecretKey:
+    """Read a secret key of either kind.
+
+    Raises:
+        ConfigError: the text is no identity (code `bad-identity`); it is never repeated.
+    """
+    post_quantum = text.strip().upper().startswith(age_hybrid.IDENTITY_PREFIX + "1")
+    return HybridIdentity.parse(text) if post_quantum else X25519Identity.parse(text)
+
+
+def parse_recipient(text: str) -> X25519Recipient | HybridRecipient:
+    """Read a recipient of either kind.
+
+    Raises:
+        ConfigError: the text is no recipient (code `bad-recipient`), or a post-quantum one where this installation
+            cannot use it (`no-post-quantum`).
+    """
+    post_quantum = text.strip().lower().startswith(age_hybrid.RECIPIENT_PREFIX + "1")
+    return HybridRecipient.parse(text) if post_quantum else X25519Recipient.parse(text)
 
 
 def recipient_of(identity: str) -> str:
-    """Return the recipient, `age1…`, of a secret key.
+    """Return the recipient, `age1…` or `age1pq1…`, of a secret key.
 
     Raises:
-        ConfigError: the text is no identity.
+        ConfigError: the text is no identity, or see `generate_secret_key`.
     """
-    return str(X25519Identity.parse(identity).recipient)
+    return str(parse_identity(identity).recipient)
 
 
-def parse_identities(text: str) -> tuple[X25519Identity, ...]:
+def parse_identities(text: str) -> tuple[SecretKey, ...]:
     """Read an age identity file: one a line, blank lines and `#` comments skipped.
 
     Raises:
         ConfigError: a line is something else, or there is none.
     """
-    found = tuple(X25519Identity.parse(line) for line in _key_lines(text))
+    found = tuple(parse_identity(line) for line in _key_lines(text))
     if not found:
         raise ConfigError("the identity file holds no identity", code="bad-identity")
     return found
@@ -120,9 +166,9 @@ def parse_recipients(text: str) -> tuple[str, ...]:
     """Read an age recipients file: one a line, blank lines and `#` comments skipped; it may be empty.
 
     Raises:
-        ConfigError: a line is something else.
+        ConfigError: a line is something else, or see `parse_recipient`.
     """
-    return tuple(str(X25519Recipient.parse(line)) for line in _key_lines(text))
+    return tuple(str(parse_recipient(line)) for line in _key_lines(text))
 
 
 def _key_lines(text: str) -> list[str]:
@@ -137,7 +183,7 @@ def encrypt(source: Source, sink: Sink, recipients: Sequence[str | Recipient], *
     """Encrypt everything that `source` gives into `sink`, a chunk at a time.
 
     Args:
-        recipients: texts (`age1…`) or objects; a `Passphrase` must stand alone.
+        recipients: texts (`age1…`, `age1pq1…`) or objects; a `Passphrase` must stand alone.
         armored: write the ASCII form.
 
     Returns:
@@ -148,7 +194,7 @@ def encrypt(source: Source, sink: Sink, recipients: Sequence[str | Recipient], *
         AgeTooLargeError: more than `MAX_PLAIN_BYTES`.
         FileTrouble: `source` or `sink` failed.
     """
-    wrappers = [X25519Recipient.parse(each) if isinstance(each, str) else each for each in recipients]
+    wrappers: list[Recipient] = [parse_recipient(each) if isinstance(each, str) else each for each in recipients]
     labels = {each.label for each in wrappers}
     if not wrappers:
         raise ConfigError("nobody to seal for: give a recipient or a passphrase", code="no-recipient")
@@ -158,7 +204,9 @@ def encrypt(source: Source, sink: Sink, recipients: Sequence[str | Recipient], *
         )
     if len(labels) > 1 or ("scrypt" in labels and len(wrappers) > 1):
         raise ConfigError(
-            "these recipients cannot share one file", hint="a passphrase must stand alone", code="bad-recipient"
+            "these recipients cannot share one file",
+            hint="a passphrase must stand alone, and a post-quantum recipient protects only among its own kind",
+            code="bad-recipient",
         )
     file_key = os.urandom(FILE_KEY_BYTES)
     stanzas = tuple(each.wrap(file_key) for each in wrappers)
@@ -187,7 +235,8 @@ def decrypt(
     What was written may be used only after this returned: an error can come as late as after the last chunk.
 
     Args:
-        identities: texts (`AGE-SECRET-KEY-1…`) or objects (`Passphrase`, `FileKey`); tried in order.
+        identities: texts (`AGE-SECRET-KEY-1…`, `AGE-SECRET-KEY-PQ-1…`) or objects (`Passphrase`, `FileKey`), tried in
+            order.
         armored: None looks at the first bytes.
 
     Returns:
@@ -201,7 +250,7 @@ def decrypt(
         ConfigError: an identity's text is malformed.
         FileTrouble: `source` or `sink` failed.
     """
-    keys = [X25519Identity.parse(each) if isinstance(each, str) else each for each in identities]
+    keys: list[Identity] = [parse_identity(each) if isinstance(each, str) else each for each in identities]
     try:
         reader = ByteReader(source)
         if looks_armored(reader) if armored is None else armored:

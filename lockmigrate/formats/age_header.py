@@ -339,6 +339,9 @@ def skip_blank(reader: ByteReader) -> int:
 
 
 def looks_armored(reader: ByteReader) -> bool:
-    """Tell whether armor comes next (blank space before it allowed), without taking anything."""
-    ahead = reader.peek(MAX_BLANK_BYTES + len(ARMOR_BEGIN)).lstrip(_BLANK)
-    return ahead.startswith(ARMOR_BEGIN[:14])
+    """Tell whether armor comes next, well-formed or not, without taking anything.
+
+    Armor in small letters or behind other text is armor too: it is then refused as such, which tells people more.
+    """
+    ahead = reader.peek(MAX_BLANK_BYTES + len(ARMOR_BEGIN))
+    return not ahead.startswith(INTRO) and ARMOR_BEGIN.strip(b"-") in ahead.upper()

@@ -77,7 +77,12 @@ def _open_key(wrap_key: bytes, body: bytes) -> bytes | None:
         return None
 
 
-def _check_body(stanza: Stanza) -> None:
+def check_wrapped_key(stanza: Stanza) -> None:
+    """Refuse a wrapped key that is not 32 bytes.
+
+    Raises:
+        AgeHeaderError: it is not.
+    """
     # Checked before decrypting: a longer body could be a partitioning oracle (`age.md`).
     if len(stanza.body) != WRAPPED_KEY_BYTES:
         raise AgeHeaderError("the file's header holds a wrapped key of the wrong size")
@@ -186,7 +191,7 @@ class X25519Identity:
             share = b64_decode(stanza.args[1])
             if len(share) != 32:
                 raise AgeHeaderError("the file's header holds an X25519 share of the wrong size")
-            _check_body(stanza)
+            check_wrapped_key(stanza)
             try:
                 shared = X25519PrivateKey.from_private_bytes(self.raw).exchange(
                     X25519PublicKey.from_public_bytes(share)
@@ -254,7 +259,7 @@ class Passphrase:
             if len(salt) != _SCRYPT_SALT_BYTES:
                 raise AgeHeaderError("the file's header holds a passphrase salt of the wrong size")
             log_n = read_work_factor(stanza)
-            _check_body(stanza)
+            check_wrapped_key(stanza)
             if log_n > self.max_log_n:
                 raise AgeHeaderError(
                     f"the file asks for scrypt work factor {log_n}, over our limit of {self.max_log_n}"

@@ -30,9 +30,9 @@ from lockmigrate.formats.age import (
     Identity,
     Passphrase,
     Recipient,
-    X25519Recipient,
     decrypt,
     encrypt,
+    parse_recipient,
 )
 from lockmigrate.formats.archive import read_archive, write_archive
 from lockmigrate.formats.files import PRIVATE_MODE, read_whole, write_whole
@@ -128,7 +128,7 @@ def seal(
         if ENTRY_NAME.fullmatch(name) is None:
             raise BackupError("an entry has a name that is not allowed in a backup", code="malformed")
     wrappers: list[Recipient] = [
-        X25519Recipient.parse(each) if isinstance(each, str) else each for each in dict.fromkeys(recipients)
+        parse_recipient(each) if isinstance(each, str) else each for each in dict.fromkeys(recipients)
     ]
     digests = [hashlib.sha256(str(each).encode("utf-8")).hexdigest() for each in wrappers if each.label != "scrypt"]
     if passphrase is not None:

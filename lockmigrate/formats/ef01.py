@@ -239,9 +239,7 @@ UP_CHAR: Final = Command("UpChar", 0x08, _BUFFER)
 """Module to host, followed by data packets. Names are as seen from the module: this one reads."""
 DOWN_CHAR: Final = Command("DownChar", 0x09, _BUFFER, repeatable=False)
 """Host to module, followed by the host's data packets; their end is not acknowledged, silence means success."""
-DELET_CHAR: Final = Command(
-    "DeletChar", 0x0C, Struct("slot" / Int16ub, "count" / Int16ub), wait="write"
-)
+DELET_CHAR: Final = Command("DeletChar", 0x0C, Struct("slot" / Int16ub, "count" / Int16ub), wait="write")
 """The maker's spelling."""
 EMPTY: Final = Command("Empty", 0x0D, wait="erase")
 SET_SYS_PARA: Final = Command(

@@ -334,9 +334,7 @@ def _settings(tables: Mapping[str, bytes], params: SysParams | None, page: Any) 
             yield Setting(key="setting/ef01.enrol_times", value=params.enrol_times, device_bound=True, raw=at(0, 2))
     if page is not None:
         ref = (RawRef(attachment=INFOPAGE, offset=20, size=2),)
-        yield Setting(
-            key="setting/ef01.encryption_level", value=page.encryption_level, device_bound=True, raw=ref
-        )
+        yield Setting(key="setting/ef01.encryption_level", value=page.encryption_level, device_bound=True, raw=ref)
     pages = tables.get(NOTEPAD, b"")
     if len(pages) % NOTEPAD_PAGE_BYTES:
         raise FrameError("the notepad is cut short")

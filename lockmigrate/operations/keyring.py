@@ -14,7 +14,7 @@ from lockmigrate.errors import BackupError, ConfigError, WrongKeyError
 from lockmigrate.formats import age, sshsig
 from lockmigrate.formats.backup import SignerCheck
 from lockmigrate.vault import keys
-from lockmigrate.vault.passphrases import check_new_passphrase
+from lockmigrate.vault.passphrases import check_new_passphrase, read_passphrase_file
 from lockmigrate.vault.trust import check_signer, trusted
 
 
@@ -201,3 +201,31 @@ def is_symmetric(data: bytes) -> bool:
         return age.work_factor(data) is not None
     except BackupError:
         return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPaths:
+    """Where a worker finds its keys. Only paths cross to another process, never a secret."""
+
+    config_dir: Path
+    passphrase_file: Path | None = None
+    identities: tuple[Path, ...] = ()
+    backup_passphrase_file: Path | None = None
+    trust_once: tuple[str, ...] = ()
+
+    def keyring(self) -> Keyring:
+        """Read the passphrase files and make a keyring, in the worker.
+
+        Raises:
+            ConfigError, FileTrouble: a passphrase file is missing or malformed.
+        """
+        own = self.backup_passphrase_file
+        return Keyring(
+            KeyChoice(
+                config_dir=self.config_dir,
+                passphrase=read_passphrase_file(self.passphrase_file) if self.passphrase_file else None,
+                identities=self.identities,
+                backup_passphrase=read_passphrase_file(own) if own else None,
+                trust_once=self.trust_once,
+            )
+        )

@@ -49,3 +49,20 @@ def open_unit(
     family = importlib.import_module(_FAMILIES[profile.family])
     unit: SimulatedUnit = family.open_unit(profile, preset, options or {}, state=state)
     return unit
+
+
+def stand_in_options(profile: Profile, facts: Mapping[str, object]) -> dict[str, str]:
+    """Return the options of a simulated unit that can stand in for a real one when its backup is rehearsed.
+
+    Args:
+        profile: The model.
+        facts: What the backup knows of the unit: `slots`, `template_size_bytes`, `firmware`, and the family's own
+            details by their names.
+
+    Raises:
+        TargetError: the family has no simulator.
+    """
+    if profile.family not in _FAMILIES:
+        raise TargetError(f'there is no simulated unit of the family "{profile.family}"')
+    options: dict[str, str] = importlib.import_module(_FAMILIES[profile.family]).stand_in_options(facts)
+    return options

@@ -246,6 +246,19 @@ def open_unit(profile: Profile, preset: str, options: Mapping[str, str], *, stat
     return Ef01Unit(profile, preset, Options(options, known=OPTION_NAMES), state)
 
 
+def stand_in_options(facts: Mapping[str, object]) -> dict[str, str]:
+    """Return options for a module like the one a backup came from; see `lockmigrate.sim.stand_in_options`."""
+    system_id = facts.get("system_id")
+    found = {
+        "slots": facts.get("slots"),
+        "template_size": facts.get("template_size_bytes"),
+        "firmware": facts.get("firmware"),
+        "algorithm": facts.get("algorithm"),
+        "system_id": int(system_id, 16) if isinstance(system_id, str) else None,
+    }
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
 def _frame(address: bytes, kind: int, content: bytes) -> bytes:
     """Section 2: the sum runs from the packet identifier to the last byte of the content."""
     summed = bytes([kind]) + (len(content) + 2).to_bytes(2, "big") + content

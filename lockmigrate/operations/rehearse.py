@@ -1,0 +1,243 @@
+"""Rehearsal: a backup is restored into a simulated unit, over the real wire bytes, and read back.
+
+A file that opens and whose digests fit may still not be restorable. So it is restored: into a stand-in of the unit's
+own model, sized as the backup says, by the same code as for a real unit; read back whole; compared byte for byte and
+record by record; and again with the line cut at sampled points, after which a second run must end equal. Nothing of it
+needs hardware, and nothing of the backup leaves memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from lockmigrate import sim
+from lockmigrate.errors import LinkError, LockmigrateError, MismatchError, PolicyError
+from lockmigrate.model.document import Snapshot
+from lockmigrate.model.records import Credential
+from lockmigrate.model.results import Progress
+from lockmigrate.operations.journal import Journal, MemoryJournal
+from lockmigrate.operations.keyring import KeyPaths
+from lockmigrate.operations.opening import open_file
+from lockmigrate.operations.reading import Reading, read_unit
+from lockmigrate.operations.restore import Prepared, Source, execute, prepare
+from lockmigrate.planning.policy import Policy
+from lockmigrate.profiles import Profile, load_profile
+from lockmigrate.sim.unit import SimulatedUnit
+from lockmigrate.targets import Target, open_on_unit
+from lockmigrate.transports.memory import LinkFaults
+from lockmigrate.version import SOURCE
+
+CUTS: Final = 3
+"""How many times the line is cut, at points spread over the whole conversation."""
+_TARGET: Final = Target(text="sim://rehearsal", scheme="sim", address="rehearsal")
+_POLICY: Final = Policy(accept_look_alike=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RehearsalOutcome:
+    """How a rehearsal ended. Holds nothing of the backup's contents; may cross to another process."""
+
+    ok: bool
+    backup_id: str
+    code: str | None = None
+    detail: str | None = None
+    records: int = 0
+    cuts: int = 0
+    millis: int = 0
+    tool: str = SOURCE
+    """Program and version; a rehearsal by another one is amber, not green."""
+    profile_sha256: str = ""
+
+    def insist(self) -> None:
+        """Stop here unless it went well.
+
+        Raises:
+            PolicyError: code `rehearsal-failed`.
+        """
+        if not self.ok:
+            raise PolicyError(
+                f"the rehearsal of this backup failed: {self.detail}",
+                hint="the backup was not restored; --skip-rehearsal restores it all the same",
+                code="rehearsal-failed",
+            )
+
+
+def profile_digest(profile: Profile) -> str:
+    """Return the digest under which a profile's version is remembered."""
+    return hashlib.sha256(msgspec.json.encode(profile, order="sorted")).hexdigest()
+
+
+async def rehearse(source: Source, *, cuts: int = CUTS) -> AsyncIterator[Progress | RehearsalOutcome]:
+    """Rehearse an opened backup; the last item is the outcome.
+
+    Args:
+        source: the backup.
+        cuts: how many further runs have the line cut; 0 for none.
+    """
+    started = time.monotonic()
+    profile = load_profile(source.unit.profile)
+    outcome = RehearsalOutcome(ok=False, backup_id=source.backup_id, profile_sha256=profile_digest(profile))
+    total = cuts + 1
+    done = 0
+    try:
+        yield Progress(stage="rehearsal", done=0, total=total)
+        writes, records = await _whole(source, profile)
+        done = 1
+        yield Progress(stage="rehearsal", done=done, total=total)
+        for number in range(cuts):
+            await _cut(source, profile, after_writes=max(1, writes * (2 * number + 1) // (2 * cuts)))
+            done += 1
+            yield Progress(stage="rehearsal", done=done, total=total)
+        outcome = _ended(outcome, started, ok=True, records=records, cuts=cuts)
+    except LockmigrateError as error:
+        detail = error.message if done == 0 else f"with the line cut {done} times: {error.message}"
+        outcome = _ended(outcome, started, code=error.code, detail=detail, cuts=done)
+    yield outcome
+
+
+def _ended(
+    outcome: RehearsalOutcome,
+    started: float,
+    *,
+    ok: bool = False,
+    code: str | None = None,
+    detail: str | None = None,
+    records: int = 0,
+    cuts: int = 0,
+) -> RehearsalOutcome:
+    return RehearsalOutcome(
+        ok=ok,
+        backup_id=outcome.backup_id,
+        code=code,
+        detail=detail,
+        records=records,
+        cuts=cuts,
+        millis=round(1000 * (time.monotonic() - started)),
+        profile_sha256=outcome.profile_sha256,
+    )
+
+
+def stand_in(source: Source, profile: Profile) -> SimulatedUnit:
+    """Make an empty simulated unit of the same model, sized as the backup says (decision 26)."""
+    fingerprint = source.unit.capabilities.credentials.fingerprint
+    facts: dict[str, object] = {
+        **source.unit.details,
+        "firmware": source.unit.firmware,
+        "slots": fingerprint.slots if fingerprint else None,
+        "template_size_bytes": fingerprint.template_size_bytes if fingerprint else None,
+    }
+    dialect = source.unit.details.get("dialect")
+    model = replace(profile, variant={**profile.variant, "dialect": dialect}) if dialect else profile
+    return sim.open_unit(model, "empty", sim.stand_in_options(profile, facts))
+
+
+async def _whole(source: Source, profile: Profile) -> tuple[int, int]:
+    """Restore, read back, compare; returns how many writes the conversation took and how many records are equal."""
+    unit = stand_in(source, profile)
+    written, link_writes = await _restore(unit, source, MemoryJournal())
+    reading = await _read(unit)
+    differences = compare(source.snapshot, reading.snapshot, written)
+    if differences:
+        raise MismatchError(
+            f"{len(differences)} records read back otherwise, first {differences[0]}", differences=tuple(differences)
+        )
+    return link_writes, len(written)
+
+
+async def _cut(source: Source, profile: Profile, *, after_writes: int) -> None:
+    """The same with the line cut once: the first run must say so, the second must end equal."""
+    unit = stand_in(source, profile)
+    journal = MemoryJournal()
+    try:
+        await _restore(unit, source, journal, LinkFaults(cut_after_writes=after_writes))
+    except LinkError:
+        pass
+    else:
+        raise MismatchError(f"a line that was cut after {after_writes} writes went unnoticed")
+    written, _ = await _restore(unit, source, journal)
+    differences = compare(source.snapshot, (await _read(unit)).snapshot, written)
+    if differences:
+        raise MismatchError(f"after the second run {differences[0]} is not as it was", differences=tuple(differences))
+
+
+async def _restore(
+    unit: SimulatedUnit, source: Source, journal: Journal, faults: LinkFaults | None = None
+) -> tuple[set[str], int]:
+    lock = await open_on_unit(unit, _TARGET, faults=faults)
+    try:
+        async for item in prepare(lock, source, _POLICY, journal):
+            if isinstance(item, Prepared):
+                prepared = item
+        async for done in execute(prepared, journal):
+            result = done
+    finally:
+        await lock.close()
+    if isinstance(result, Progress):
+        raise MismatchError("the restore ended without a result")
+    failed = [loss.record for loss in result.losses if loss.stage in ("write", "verify")]
+    if failed:
+        raise MismatchError(f"{len(failed)} records could not be written, first {failed[0]}")
+    written = {record.key for record in result.records if record.outcome in ("copy", "adjust")}
+    return written, unit.frames_in
+
+
+async def _read(unit: SimulatedUnit) -> Reading:
+    lock = await open_on_unit(unit, _TARGET)
+    try:
+        async for item in read_unit(lock):
+            if isinstance(item, Reading):
+                reading = item
+    finally:
+        await lock.close()
+    return reading
+
+
+def compare(source: Snapshot, target: Snapshot, written: set[str]) -> list[str]:
+    """Name the records that are not on the target as the backup has them: bytes for templates, values for settings."""
+    differences = []
+    mine = {item.key: item for item in source.credentials}
+    theirs = {item.key: item for item in target.credentials}
+    for key in sorted(written & mine.keys()):
+        wanted, found = mine[key], theirs.get(key)
+        if wanted.data is None:
+            continue
+        if found is None or found.data is None or _meaning(wanted) != _meaning(found) or target.bytes_of(found.data.template) != source.bytes_of(wanted.data.template):
+            differences.append(key)
+    held = {item.key: item for item in target.settings}
+    for item in source.settings:
+        there = held.get(item.key)
+        if item.key in written and (there is None or (there.value, there.hidden) != (item.value, item.hidden)):
+            differences.append(item.key)
+    differences += sorted(theirs.keys() - mine.keys())
+    return differences
+
+
+def _meaning(item: Credential) -> tuple[object, ...]:
+    return (item.origin, item.credential_type, item.status, item.duress)
+
+
+def rehearse_file(path: Path, key_paths: KeyPaths, *, cuts: int = CUTS) -> RehearsalOutcome:
+    """Open and rehearse one backup file: what a worker process runs.
+
+    Raises:
+        LockmigrateError: the file cannot be opened; a failed rehearsal is an outcome, not an exception.
+    """
+
+    async def whole() -> RehearsalOutcome:
+        opened = await open_file(path, key_paths.keyring())
+        opened.insist()
+        async for item in rehearse(opened.source, cuts=cuts):
+            if isinstance(item, RehearsalOutcome):
+                return item
+        raise AssertionError("a rehearsal ends with an outcome")
+
+    return asyncio.run(whole())
