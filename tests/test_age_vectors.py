@@ -15,7 +15,6 @@ import tarfile
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import pytest

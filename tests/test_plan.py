@@ -149,6 +149,7 @@ class Module:
 
     def apply(self, steps: tuple[Step, ...]) -> None:
         """Do what the steps say, as a module that takes everything."""
+        self.size = next((len(item) for item in self.templates.values() if item), self.size)  # once seen, known
         for step in steps:
             if step.action == "remove":
                 del self.templates[step.origin["credential_index"]]

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import click
+from msgspec.structs import replace
 
 from lockmigrate.cli.options import Context, common, complete_backups, complete_targets, key_options, unit_options
 from lockmigrate.cli.progress import drain
@@ -17,6 +18,8 @@ from lockmigrate.operations.backup import backup as run_backup
 from lockmigrate.operations.journal import Journal
 from lockmigrate.operations.opening import open_file
 from lockmigrate.operations.opening import show as show_opened
+from lockmigrate.operations.rehearse import RehearsalOutcome
+from lockmigrate.operations.rehearse import rehearse as run_rehearsal
 from lockmigrate.operations.verify import verify_file, verify_unit
 
 _FILE = click.argument("file", type=click.Path(path_type=Path), shell_complete=complete_backups)
@@ -116,14 +119,18 @@ async def show(ctx: Context, file: Path, reveal: bool, trust_once: tuple[str, ..
 @click.command()
 @_FILE
 @click.argument("target", required=False, shell_complete=complete_targets)
+@click.option("--rehearse", is_flag=True, help="Restore it into a simulated unit and read that back.")
 @_TRUST_ONCE
 @unit_options
 @key_options
 @common
-async def verify(ctx: Context, file: Path, target: str | None, trust_once: tuple[str, ...]) -> VerifyResult:
+async def verify(
+    ctx: Context, file: Path, target: str | None, rehearse: bool, trust_once: tuple[str, ...]
+) -> VerifyResult:
     """Check a backup: alone, or against a unit.
 
     Alone: it decrypts, is signed by someone you trust, is whole, and its records are what its raw tables say.
+    With --rehearse: it is restored into a simulated unit of the same model, which is read back; no hardware is needed.
     With TARGET: exit code 0 exactly when a restore would write nothing and nothing else is on the unit, else 8.
 
     \b
@@ -133,7 +140,18 @@ async def verify(ctx: Context, file: Path, target: str | None, trust_once: tuple
     """
     parsed = targets(target)[0] if target else None
     opened_file = await open_file(file, ring_for(ctx, file=file, trust_once=trust_once))
+    rehearsal = None
+    if rehearse:
+        rehearsal = await drain(run_rehearsal(opened_file.source), ctx.common)
     if parsed is None:
-        return verify_file(opened_file)
+        return with_rehearsal(verify_file(opened_file), rehearsal)
     async with opened(ctx, parsed) as lock:
-        return await drain(verify_unit(lock, opened_file, Journal(ctx.common.config_dir)), ctx.common)
+        verified = await drain(verify_unit(lock, opened_file, Journal(ctx.common.config_dir)), ctx.common)
+        return with_rehearsal(verified, rehearsal)
+
+
+def with_rehearsal(result: VerifyResult, outcome: RehearsalOutcome | None) -> VerifyResult:
+    """Add a rehearsal to a result; one that failed is a refusal, exit code 10."""
+    if outcome is None:
+        return result
+    return replace(result, rehearsal=outcome.seen(), exit_code=result.exit_code if outcome.ok else 10)

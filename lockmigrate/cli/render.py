@@ -81,6 +81,12 @@ def refusal_of(result: Result) -> LockmigrateError | None:
         from lockmigrate.operations.restore import blocked
 
         return blocked(result.blocked_by[0])
+    if isinstance(result, VerifyResult) and result.rehearsal is not None and not result.rehearsal.ok:
+        return PolicyError(
+            f"the rehearsal of this backup failed: {result.rehearsal.detail}",
+            hint="the file is whole, but this version cannot restore it; take another backup while the old unit lives",
+            code="rehearsal-failed",
+        )
     if isinstance(result, ShowResult | VerifyResult):
         return _distrust(result.trust, result.signer)
     return PolicyError("refused by a rule; the result says which")

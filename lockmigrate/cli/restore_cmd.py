@@ -15,13 +15,14 @@ from lockmigrate.cli.options import Context, common, complete_backups, complete_
 from lockmigrate.cli.progress import drain
 from lockmigrate.cli.session import opened, ring_for, targets
 from lockmigrate.errors import ConfigError
-from lockmigrate.model.results import MigrateResult, PlanResult, RestoreResult
+from lockmigrate.model.results import MigrateResult, PlanResult, RehearsalSeen, RestoreResult
 from lockmigrate.operations.backup import BackupOptions, backup, check_destination, seal_reading
 from lockmigrate.operations.journal import Journal
 from lockmigrate.operations.keyring import Keyring
 from lockmigrate.operations.on_paper import plan_for_profile, source_in_memory
 from lockmigrate.operations.opening import open_file
 from lockmigrate.operations.reading import read_unit
+from lockmigrate.operations.rehearse import rehearse
 from lockmigrate.operations.restore import Prepared, Source, blocked, execute, prepare
 from lockmigrate.planning.policy import Decisions, Policy, parse_with, read_decisions
 from lockmigrate.targets import Target
@@ -41,6 +42,11 @@ _DECIDE = (
 _TRUST_ONCE = click.option(
     "--trust-once", multiple=True, metavar="SHA256:…", help="Trust this signer for this run; typed in full."
 )
+_SKIP_REHEARSAL = click.option(
+    "--skip-rehearsal", is_flag=True, help="Do not try the backup on a simulated unit first."
+)
+RESTORE_CUTS = 1
+"""How often the line is cut in the rehearsal before a restore; `verify --rehearse` cuts it more often."""
 _ACCEPT_DRIFT = click.option("--accept-drift", is_flag=True, help="Restore records an older version read otherwise.")
 
 
@@ -98,6 +104,7 @@ async def plan(ctx: Context, file: Path, target: str, trust_once: tuple[str, ...
 @deciding
 @click.option("--confirm", metavar="ID", help="The target's id (see info), for scripts.")
 @click.option("--dry-run", is_flag=True, help="Everything up to the first write.")
+@_SKIP_REHEARSAL
 @_ACCEPT_DRIFT
 @_TRUST_ONCE
 @unit_options
@@ -109,13 +116,15 @@ async def restore(
     target: str,
     confirm: str | None,
     dry_run: bool,
+    skip_rehearsal: bool,
     accept_drift: bool,
     trust_once: tuple[str, ...],
     **decided: Any,
 ) -> RestoreResult | PlanResult:
     """Write a backup to a unit and read it back.
 
-    Only what differs is written; every slot is read back and compared. Interrupted? Run it again: what is there already
+    First the backup is rehearsed: restored into a simulated unit and read back. Then only what differs is written, and
+    every slot is read back and compared. Interrupted? Run it again: what is there already
     counts as done. If the target holds other records, choose --existing merge or replace; a copy of what it holds is
     sealed first.
 
@@ -129,7 +138,22 @@ async def restore(
     ring = ring_for(ctx, file=file, trust_once=trust_once)
     opened_file = await open_file(file, ring, accept_drift=accept_drift)
     opened_file.insist()
-    return await _restore_to(ctx, parsed, opened_file.source, policy, ring, confirm=confirm, dry_run=dry_run)
+    rehearsal = await _rehearsed(ctx, opened_file.source, skip=skip_rehearsal or dry_run)
+    result = await _restore_to(ctx, parsed, opened_file.source, policy, ring, confirm=confirm, dry_run=dry_run)
+    return replace(result, rehearsal=rehearsal) if isinstance(result, RestoreResult) else result
+
+
+async def _rehearsed(ctx: Context, source: Source, *, skip: bool) -> RehearsalSeen | None:
+    """Container check 13: what cannot be restored into a simulated unit is not tried on a real one.
+
+    Raises:
+        PolicyError: code `rehearsal-failed`.
+    """
+    if skip:
+        return None
+    outcome = await drain(rehearse(source, cuts=RESTORE_CUTS), ctx.common)
+    outcome.insist()
+    return outcome.seen()
 
 
 async def _restore_to(
@@ -188,6 +212,7 @@ def _ask_existing(prepared: Prepared) -> Literal["merge", "replace"]:
 @deciding
 @click.option("--confirm", metavar="ID", help="The new unit's id (see info), for scripts.")
 @click.option("--dry-run", is_flag=True, help="Read both and plan; no keys, no file, nothing written.")
+@_SKIP_REHEARSAL
 @unit_options
 @key_options
 @common
@@ -199,6 +224,7 @@ async def migrate(
     force: bool,
     confirm: str | None,
     dry_run: bool,
+    skip_rehearsal: bool,
     **decided: Any,
 ) -> MigrateResult | PlanResult:
     """Back up the old unit, then restore to the new one.
@@ -233,12 +259,12 @@ async def migrate(
         with tempfile.TemporaryDirectory(prefix="lockmigrate-") as folder:
             ring = Keyring.for_one_run(Path(folder))
             options = BackupOptions(folder=Path(folder), label=ctx.unit.label)
-            done = await _migrate(ctx, first, second, policy, ring, options, confirm)
+            done = await _migrate(ctx, first, second, policy, ring, options, confirm, skip_rehearsal)
             return replace(done, throw_away_keys=True)
     options = BackupOptions(out=out, force=force, label=ctx.unit.label, consent_ref=policy.consent_ref)
     check_destination(options)
     ring = ring_for(ctx, seal=True)
-    return await _migrate(ctx, first, second, policy, ring, options, confirm)
+    return await _migrate(ctx, first, second, policy, ring, options, confirm, skip_rehearsal)
 
 
 async def _migrate(
@@ -249,13 +275,15 @@ async def _migrate(
     ring: Keyring,
     options: BackupOptions,
     confirm: str | None,
+    skip_rehearsal: bool,
 ) -> MigrateResult:
     async with opened(ctx, old) as lock:
         sealed = await drain(backup(lock, ring, options), ctx.common)
-    if old.text == new.text and not old.simulated:
-        ask.ask_enter("The backup is sealed. Connect the new module to the same port, then press Enter")
     opened_file = await open_file(Path(sealed.file), ring)
     opened_file.insist()
+    rehearsal = await _rehearsed(ctx, opened_file.source, skip=skip_rehearsal)
+    if old.text == new.text and not old.simulated:
+        ask.ask_enter("The backup is sealed. Connect the new module to the same port, then press Enter")
     restored = await _restore_to(
         ctx, new, opened_file.source, policy, ring, confirm=confirm, position=1, migrating=True
     )
@@ -265,7 +293,7 @@ async def _migrate(
         exit_code=restored.exit_code or sealed.exit_code,
         warnings=tuple(dict.fromkeys((*sealed.warnings, *restored.warnings))),
         backup=sealed,
-        restore=restored,
+        restore=replace(restored, rehearsal=rehearsal),
         file=sealed.file,
         backup_id=sealed.backup_id,
         unit=restored.unit,

@@ -31,6 +31,7 @@ from lockmigrate.model.results import (
     MigrateResult,
     PlanResult,
     RecordResult,
+    RehearsalSeen,
     RestoreResult,
     Result,
     ScanResult,
@@ -204,6 +205,8 @@ def _verify(result: VerifyResult) -> list[Block]:
     else:
         equal = sum(1 for record in compared if record.done)
         rows += [("compared with", unit_name(result.target)), ("equal", f"{equal} of {len(compared)} records")]
+    if result.rehearsal is not None:
+        rows.append(("rehearsed", rehearsal_text(result.rehearsal)))
     blocks.append(Facts(rows))
     if result.target is not None:
         differing = [record for record in compared if not record.done]
@@ -213,6 +216,14 @@ def _verify(result: VerifyResult) -> list[Block]:
         )
         blocks += section("belongs to the unit, not compared:", _keys(result.not_compared))
     return [*blocks, *missing(result.gaps, result.losses)]
+
+
+def rehearsal_text(seen: RehearsalSeen) -> str:
+    """Say how a rehearsal ended, in one line."""
+    if not seen.ok:
+        return f"FAILED: {seen.detail}"
+    cuts = f", and again with the line cut {seen.cuts} times" if seen.cuts else ""
+    return f"{seen.records} records restored into a simulated unit and read back{cuts} ({seen.duration_s:.1f} s)"
 
 
 def _keys(keys: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -304,6 +315,8 @@ def _restore(result: RestoreResult) -> list[Block]:
             ("restored", f"{unit_name(result.unit)}  {_written(result)}"),
             ("read back", _read_back(result.records)),
         ]
+        if result.rehearsal is not None:
+            rows.insert(0, ("rehearsed", rehearsal_text(result.rehearsal)))
         if result.before:
             rows.append(("before", f"what was there is kept in {result.before}"))
         head = [Facts(rows), *_failed(result.records)]
@@ -317,6 +330,9 @@ def _migrate(result: MigrateResult) -> list[Block]:
         ("sealed", Path(result.file).name if result.throw_away_keys else result.file, "opened again and verified"),
         ("restored", unit_name(result.restore.unit), _written(result.restore)),
     ]
+    if result.restore.rehearsal is not None:
+        seen = result.restore.rehearsal
+        steps.insert(2, ("rehearsed", "in a simulated unit", f"{seen.records} records read back equal"))
     blocks: list[Block] = [*_headless(steps), Facts([("read back", _read_back(result.records))])]
     if result.throw_away_keys:
         blocks += [Line(), Line("both units are simulated: throw-away keys were used and the file was removed")]

@@ -344,4 +344,4 @@ def looks_armored(reader: ByteReader) -> bool:
     Armor in small letters or behind other text is armor too: it is then refused as such, which tells people more.
     """
     ahead = reader.peek(MAX_BLANK_BYTES + len(ARMOR_BEGIN))
-    return not ahead.startswith(INTRO) and ARMOR_BEGIN.strip(b"-") in ahead.upper()
+    return not ahead.startswith(INTRO[:-2]) and ARMOR_BEGIN.strip(b"-")[:10] in ahead.upper()

@@ -115,6 +115,18 @@ class ShowResult(Result, frozen=True, kw_only=True):
     label: str | None = None
 
 
+class RehearsalSeen(Struct, frozen=True, kw_only=True):
+    """How a rehearsal ended."""
+
+    ok: bool
+    records: int
+    cuts: int
+    duration_s: float
+    tool: str
+    code: str | None = None
+    detail: str | None = None
+
+
 class VerifyResult(Result, frozen=True, kw_only=True):
     schema: str = "lockmigrate.verify-result/1"
     file: str
@@ -128,6 +140,7 @@ class VerifyResult(Result, frozen=True, kw_only=True):
     extra: tuple[str, ...] = ()
     """Records that are on the unit and not in the backup."""
     not_compared: tuple[str, ...] = ()
+    rehearsal: RehearsalSeen | None = None
     gaps: tuple[Gap, ...] = ()
     losses: tuple[Loss, ...] = ()
     label: str | None = None
@@ -159,6 +172,7 @@ class RestoreResult(Result, frozen=True, kw_only=True):
     unit: Unit
     before: str | None = None
     """The backup of what the target held, made before the first write."""
+    rehearsal: RehearsalSeen | None = None
     records: tuple[RecordResult, ...] = ()
     written: int = 0
     already_equal: int = 0

@@ -23,7 +23,7 @@ from lockmigrate import sim
 from lockmigrate.errors import LinkError, LockmigrateError, MismatchError, PolicyError
 from lockmigrate.model.document import Snapshot
 from lockmigrate.model.records import Credential
-from lockmigrate.model.results import Progress
+from lockmigrate.model.results import Progress, RehearsalSeen
 from lockmigrate.operations.journal import Journal, MemoryJournal
 from lockmigrate.operations.keyring import KeyPaths
 from lockmigrate.operations.opening import open_file
@@ -56,6 +56,18 @@ class RehearsalOutcome:
     tool: str = SOURCE
     """Program and version; a rehearsal by another one is amber, not green."""
     profile_sha256: str = ""
+
+    def seen(self) -> RehearsalSeen:
+        """What a result shows of it."""
+        return RehearsalSeen(
+            ok=self.ok,
+            records=self.records,
+            cuts=self.cuts,
+            duration_s=self.millis / 1000,
+            tool=self.tool,
+            code=self.code,
+            detail=self.detail,
+        )
 
     def insist(self) -> None:
         """Stop here unless it went well.
@@ -210,7 +222,8 @@ def compare(source: Snapshot, target: Snapshot, written: set[str]) -> list[str]:
         wanted, found = mine[key], theirs.get(key)
         if wanted.data is None:
             continue
-        if found is None or found.data is None or _meaning(wanted) != _meaning(found) or target.bytes_of(found.data.template) != source.bytes_of(wanted.data.template):
+        same = found is not None and found.data is not None and _meaning(wanted) == _meaning(found)
+        if not same or _template(target, found) != _template(source, wanted):
             differences.append(key)
     held = {item.key: item for item in target.settings}
     for item in source.settings:
@@ -219,6 +232,10 @@ def compare(source: Snapshot, target: Snapshot, written: set[str]) -> list[str]:
             differences.append(item.key)
     differences += sorted(theirs.keys() - mine.keys())
     return differences
+
+
+def _template(snapshot: Snapshot, item: Credential | None) -> bytes | None:
+    return snapshot.bytes_of(item.data.template) if item is not None and item.data is not None else None
 
 
 def _meaning(item: Credential) -> tuple[object, ...]:

@@ -45,9 +45,7 @@ class ServedAt:
     """TCP port on this machine."""
 
 
-async def serve(
-    unit: SimulatedUnit, *, tcp_port: int | None, pty: bool, on_ready: Callable[[ServedAt], None]
-) -> str:
+async def serve(unit: SimulatedUnit, *, tcp_port: int | None, pty: bool, on_ready: Callable[[ServedAt], None]) -> str:
     """Serve a unit until SIGINT or SIGTERM, or until a pseudo terminal is cut.
 
     Args:
