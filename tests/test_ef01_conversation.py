@@ -446,7 +446,7 @@ async def test_damage_on_the_line_never_damages_what_is_read(profile: str) -> No
 @pytest.mark.sweep
 @pytest.mark.parametrize("profile", [*DIALECTS, "r503"])
 async def test_damage_anywhere_on_the_line_never_damages_what_is_read(profile: str) -> None:
-    await sweep_read(profile, frames=10_000, flips=100_000)
+    await sweep_read(profile, frames=10_000, flips=500)
 
 
 async def sweep_late(profile: str, delays_s: tuple[float, ...], step: int) -> None:
@@ -495,7 +495,7 @@ async def test_a_line_that_becomes_slow_never_mixes_templates(profile: str) -> N
 @pytest.mark.parametrize("profile", DIALECTS)
 async def test_a_line_that_becomes_slow_anywhere_never_mixes_templates(profile: str) -> None:
     for chunk in range(1, 75):
-        for tenths in range(1, 50):
+        for tenths in range(1, 50, 3):
             await late_line(profile, chunk, tenths / 10 + 0.003)
 
 
@@ -861,6 +861,19 @@ async def test_damage_on_the_way_down_is_sent_again_before_it_is_stored(packet: 
     assert done.status == "written"
     said = [code for code in unit.log[before:] if code in (DOWN_CHAR, STORE)]
     assert said == [DOWN_CHAR, DOWN_CHAR, STORE]
+
+
+async def test_a_module_that_forgot_both_password_and_template_is_not_told_to_store() -> None:
+    """It restarts between the template and Store: 21 is answered by the password, and then from DownChar on again."""
+    clean = small("as608", "empty", password="01020304")
+    await opened(clean, password=b"\1\2\3\4")
+    for number in range(clean.frames_in + 1, clean.frames_in + 6):
+        unit = small("as608", "empty", password="01020304", reboot=f"in:frame:{number}")
+        lock = await opened(unit, password=b"\1\2\3\4")
+        (done,) = await written(lock, put(3, WANTED_300))
+        assert done.status == "written", f"frame {number}"
+        assert unit.flash.templates == {3: WANTED_300}
+        check_stores(unit, f"frame {number}")
 
 
 async def test_a_store_without_an_answer_is_judged_by_the_slot_and_not_repeated() -> None:

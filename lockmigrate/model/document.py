@@ -90,11 +90,12 @@ class Snapshot(Struct, frozen=True, kw_only=True):
         """Return the raw bytes that a reference points at.
 
         Raises:
-            BackupError: the reference points outside what is here, or its digest fails.
+            BackupError: the reference points outside what is here (digests are judged by `complete`).
         """
         attachment = next((item for item in self.attachments if item.id == ref.attachment), None)
         table = self._table_of(attachment) if attachment else None
-        if attachment is None or table is None or ref.offset + ref.size > attachment.size:
+        inside = attachment is not None and 0 <= ref.offset <= ref.offset + ref.size <= attachment.size
+        if attachment is None or table is None or not inside:
             raise BackupError("a record refers to bytes that are not in the backup", code="malformed")
         start = attachment.offset + ref.offset
         data = table.data[start : start + ref.size]
@@ -213,7 +214,9 @@ def from_sections(sections: Mapping[str, bytes], tables: tuple[Table, ...]) -> S
         if needed not in values:
             raise BackupError(f"records/{needed}.jsonl is missing", code="malformed")
     metadata: Metadata = values["metadata"]
-    if metadata.format != FORMAT or metadata.version > VERSION:
+    if metadata.format != FORMAT or metadata.version < 1:
+        raise BackupError("the records are of a form this lockmigrate does not know", code="unsupported")
+    if metadata.version > VERSION:
         raise BackupError(
             f"records of version {metadata.version} are newer than this lockmigrate knows",
             hint="use a newer lockmigrate",

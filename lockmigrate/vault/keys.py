@@ -68,7 +68,7 @@ class KeyInfo:
     """What a key folder tells without its passphrase."""
 
     recipient: str
-    """`age1…`, to seal for."""
+    """`age1…` or `age1pq1…`, to seal for."""
     signer: str
     """`SHA256:…` of the signing key."""
     public_key: str
@@ -81,7 +81,13 @@ class KeyInfo:
 
 
 def create_keys(
-    folder: Path, passphrase: str, *, generated: bool, name: str = "operator", log_n: int | None = None
+    folder: Path,
+    passphrase: str,
+    *,
+    generated: bool,
+    name: str = "operator",
+    log_n: int | None = None,
+    post_quantum: bool = False,
 ) -> KeyInfo:
     """Make an identity and a signing key under `passphrase`, and trust the signing key.
 
@@ -90,15 +96,17 @@ def create_keys(
         generated: whether `passphrase` comes from `generate_passphrase`.
         name: our name in `allowed_signers`.
         log_n: scrypt's log2 N, else 16 for a generated passphrase and 18 for a person's own.
+        post_quantum: an identity of ML-KEM-768 and X25519 together; older age programs open nothing sealed for it.
 
     Raises:
-        ConfigError: code `weak-passphrase`, or `keys-exist`, or `bad-name`.
+        ConfigError: code `weak-passphrase`, `keys-exist` or `bad-name`, or `no-post-quantum` where this installation
+            cannot make such a key.
         FileTrouble: a file cannot be written; then none of the new ones is left.
     """
     normal = normalise_passphrase(passphrase) if generated else check_new_passphrase(passphrase)
     cost = log_n if log_n is not None else (GENERATED_LOG_N if generated else OWN_LOG_N)
     own_signer(name, b"")  # a bad name is told before the slow part
-    identity = age.X25519Identity.generate()
+    identity = age.generate_secret_key(post_quantum=post_quantum)
     text = f"# created: {write_time(datetime.now(UTC))}\n# public key: {identity.recipient}\n{identity.reveal()}\n"
     sealed = _lock(text.encode("ascii"), normal, cost)
     return _install(folder, sealed, str(identity.recipient), normal, name=name, log_n=cost)
@@ -141,7 +149,7 @@ def load_signing_key(folder: Path, passphrase: str) -> Ed25519PrivateKey:
     return sshsig.load_private_key(_unlock(path, _bytes(path), passphrase))
 
 
-def load_identity(folder_or_file: Path, passphrase: str | None) -> tuple[age.X25519Identity, ...]:
+def load_identity(folder_or_file: Path, passphrase: str | None) -> tuple[age.SecretKey, ...]:
     """Unlock `identity.age`, a copy of it, or read a plain age identity file (as `age-keygen` writes it).
 
     Raises:
@@ -222,7 +230,7 @@ def readable_by_others(path: Path) -> bool:
 
 def key_copy_name(recipient: str) -> str:
     """Return `key-<8 characters of the recipient>.age`."""
-    return f"key-{recipient.removeprefix('age1')[:_COPY_NAME_CHARS]}.age"
+    return f"key-{recipient.removeprefix('age1').removeprefix('pq1')[:_COPY_NAME_CHARS]}.age"
 
 
 def write_key_copy(folder: Path, beside: Path) -> Path:
