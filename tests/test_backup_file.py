@@ -44,7 +44,13 @@ META: dict[str, Any] = {
         {
             "table": "index",
             "entry": "raw/0002-index.bin",
-            "reads": [{"at": "2026-11-23T17:12:40Z", "size": 32, "sha256": "0" * 64}],
+            "reads": [
+                {
+                    "at": "2026-11-23T17:12:40Z",
+                    "size": 32,
+                    "sha256": "630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd",
+                }
+            ],
             "device_check": {"kind": "sum16", "value": None},
         }
     ],

@@ -215,7 +215,11 @@ def from_sections(sections: Mapping[str, bytes], tables: tuple[Table, ...]) -> S
             raise BackupError(f"records/{needed}.jsonl is missing", code="malformed")
     metadata: Metadata = values["metadata"]
     if metadata.format != FORMAT or metadata.version < 1:
-        raise BackupError("the records are of a form this lockmigrate does not know", code="unsupported")
+        raise BackupError(
+            "the records are of a form this lockmigrate does not know",
+            hint="the file was made by another program, or its records were replaced",
+            code="unsupported",
+        )
     if metadata.version > VERSION:
         raise BackupError(
             f"records of version {metadata.version} are newer than this lockmigrate knows",
