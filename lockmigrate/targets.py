@@ -140,6 +140,17 @@ def _baud(text: str | None) -> int | None:
     return int(text)
 
 
+def check_variant(profile: Profile) -> None:
+    """Check what only the profile's family knows of it.
+
+    Raises:
+        ProfileError: the message names the dotted path.
+    """
+    from lockmigrate.protocols.ef01_door import check_variant as check
+
+    check(profile)
+
+
 def read_credential(path: Path) -> Ef01Credential:
     """Read the `[ef01]` table of a credential file (TOML).
 

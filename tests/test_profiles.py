@@ -8,13 +8,23 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lockmigrate import profiles
 from lockmigrate.errors import ProfileError
-from lockmigrate.profiles import PATH_VARIABLE, Profile, load_all, load_profile, parse_profile, read_profile
+from lockmigrate.profiles import (
+    PATH_VARIABLE,
+    Profile,
+    load_all,
+    load_profile,
+    parse_profile,
+    profile_names,
+    read_profile,
+)
+from lockmigrate.targets import check_variant
 
 SHIPPED = (
     "as608", "ef01", "fpm10a", "hlk-zw101", "hlk-zw111", "r307", "r307-768", "r502-a", "r503", "zfm-20",
@@ -328,3 +338,26 @@ def test_any_bytes_in_a_file_give_a_profile_error(scratch: Path, data: bytes) ->
     path.write_bytes(data)
     with pytest.raises(ProfileError):
         read_profile(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ('notepad_pages = "x"', "variant.notepad_pages"),
+        ("notepad_pages = 300", "variant.notepad_pages"),
+        ('dialect = "klingon"', "variant.dialect"),
+        ('user_record = "v3"', "variant"),
+    ],
+)
+def test_a_variant_that_no_module_has_is_refused_with_its_path(line: str, path: str) -> None:
+    profile = load_profile("r503")
+    key, _, value = line.partition(" = ")
+    wrong = msgspec.structs.replace(profile, variant={**profile.variant, key: tomllib.loads(f"v = {value}")["v"]})
+    with pytest.raises(ProfileError) as caught:
+        check_variant(wrong)
+    assert path in caught.value.message
+
+
+def test_every_shipped_variant_is_one_that_its_family_knows() -> None:
+    for name in profile_names():
+        check_variant(load_profile(name))

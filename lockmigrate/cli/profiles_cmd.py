@@ -64,8 +64,11 @@ def profiles_check(ctx: Context, file: Path) -> ProfileResult:
       lockmigrate profiles check my-model.toml
     """
     from lockmigrate.profiles import read_profile
+    from lockmigrate.targets import check_variant
 
-    return _result(read_profile(file), file)
+    profile = read_profile(file)
+    check_variant(profile)
+    return _result(profile, file)
 
 
 def known_profiles() -> tuple[list[ProfileSeen], list[tuple[str, str]]]:

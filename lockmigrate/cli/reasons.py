@@ -25,6 +25,7 @@ REASONS: Final[dict[str, str]] = {
     "template-dialect": "the target is of the other dialect (classic or Hi-Link); this finger has to be enrolled again",
     "template-look-alike": "same size, but another system id or algorithm: it may be stored and never match",
     "template-size-unverified": "the size of the target's templates is not known; it is tried before a write",
+    "notepad-unreadable": "this page of the notepad could not be read; if the lock pairs with its module, pair anew",
     "template-unreadable": "the old unit did not give this template out; this finger has to be enrolled again",
     "consent": "people's consent to moving their fingerprints is not recorded",
     "duress-unsupported": "the target has no duress alarm, which this record would lose",

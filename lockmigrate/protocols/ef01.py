@@ -27,6 +27,7 @@ from lockmigrate.formats.ef01 import (
 from lockmigrate.formats.ef01_tables import (
     COUNT,
     INDEX,
+    INFOPAGE,
     NOTEPAD,
     SYSPARAMS,
     TEMPLATES,
@@ -42,7 +43,7 @@ from lockmigrate.model.steps import Done, Step
 from lockmigrate.protocols import EVERYTHING, ReadItem, Scope, Section, Touch
 from lockmigrate.protocols.clock import utc_now
 from lockmigrate.protocols.ef01_changes import Changes
-from lockmigrate.protocols.ef01_open import Found
+from lockmigrate.protocols.ef01_open import Found, read_info_page
 from lockmigrate.protocols.ef01_questions import SLOT_TRIES, Questions, encrypted, must
 from lockmigrate.protocols.ef01_wire import Wire
 
@@ -67,6 +68,7 @@ class Ef01Lock:
         self._occupied: list[int] | None = None
         self._measured_bytes: int | None = None
         self._warnings: list[str] = []
+        self._asked_info_page = False
         self.sent_password: bytes | None = None
         """The password from the credential file, if one was used: it administers this unit."""
 
@@ -163,6 +165,7 @@ class Ef01Lock:
         if Section.CREDENTIALS in sections and self._found.encryption_level:
             raise encrypted(self._found.encryption_level)
         if Section.IDENTITY in sections:
+            await self._keep_info_page()
             for name, data in sorted(self._found.identity.items()):
                 yield _table(name, data, 1)
         if Section.INDEX in sections:
@@ -178,6 +181,14 @@ class Ef01Lock:
         if Section.CREDENTIALS in sections:
             async for item in self._read_templates(twice=twice):
                 yield item
+
+    async def _keep_info_page(self) -> None:
+        """Classic modules: kept as raw bytes only, since AS60x parts are believed to hold their password in it."""
+        if self._found.dialect == "classic" and not self._asked_info_page:
+            self._asked_info_page = True
+            page = await read_info_page(self._wire)
+            if page is not None:
+                self._found.identity[INFOPAGE] = page
 
     async def _read_notepad(self) -> AsyncIterator[ReadItem]:
         pages: list[bytes] = []

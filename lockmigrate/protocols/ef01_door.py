@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, ValidationError, convert
 
 from lockmigrate.errors import ConfigError, ProfileError
 from lockmigrate.formats.ef01 import FACTORY_ADDRESS
@@ -13,6 +16,36 @@ from lockmigrate.protocols.ef01_wire import Wire
 from lockmigrate.transports import SerialLink
 
 FAMILY = "ef01"
+
+
+class Variant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an EF01 profile's `[variant]` may choose."""
+
+    dialect: Literal["classic", "hilink"] | None = None
+    extended: Literal["none", "r50x"] = "none"
+    packet_bytes: Literal[32, 64, 128, 256] | None = None
+    system_id: Annotated[int, Meta(ge=0, le=0xFFFF)] | None = None
+    buffers: Annotated[int, Meta(ge=1, le=16)] | None = None
+    notepad_pages: Annotated[int, Meta(ge=0, le=255)] = 16
+    score_level: Annotated[int, Meta(ge=1, le=28)] | None = None
+    enrol_times: Annotated[int, Meta(ge=1, le=12)] | None = None
+    encryption_level: Annotated[int, Meta(ge=0, le=255)] | None = None
+
+
+def check_variant(profile: Profile) -> None:
+    """Check what only this family knows of a profile.
+
+    Raises:
+        ProfileError: a key of `[variant]` is unknown or has a value that no module has.
+    """
+    try:
+        convert(profile.variant, Variant)
+    except ValidationError as error:
+        text, _, path = str(error).partition(" - at `$")
+        raise ProfileError(
+            f'the profile "{profile.name}": variant{path.rstrip("`")}: {text[0].lower()}{text[1:]}',
+            hint='"lockmigrate profiles show r503" shows one that is right',
+        ) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +79,8 @@ async def open_module(link: SerialLink, door: Ef01Door) -> Ef01Lock:
         raise ConfigError("the password of a module is four bytes", code="credential-file")
     if door.address is not None and not 0 <= door.address <= FACTORY_ADDRESS:
         raise ConfigError("the address of a module is four bytes", code="credential-file")
+    if door.profile is not None:
+        check_variant(door.profile)
     profiles = load_all(FAMILY)
     generic = next((item for item in profiles if item.name == FAMILY), None)
     if generic is None:
