@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import signal
 from typing import Any
 
 import pytest
@@ -40,3 +41,12 @@ def _synchronous(test: Any, *, real_time: bool) -> Any:
         run_test(functools.partial(test, *args, **kwargs), real_time=real_time)
 
     return run
+
+
+def pytest_sessionstart() -> None:
+    """A run in the background of a script ignores Ctrl-C, and so would the programs that tests start and interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is not None and signal.getsignal(hangup) is signal.SIG_IGN:
+        signal.signal(hangup, signal.SIG_DFL)
