@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import io
 import os
-import select
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from hypothesis import given
 from hypothesis import strategies as st
+from typing_at import type_passphrase
 
 from lockmigrate.errors import BackupError, ConfigError, FileTrouble, LockmigrateError, WrongKeyError
 from lockmigrate.formats import age
@@ -39,7 +39,7 @@ SECRET = IDENTITY.reveal()
 RECIPIENT = str(IDENTITY.recipient)
 OTHER = age.X25519Identity(bytes(range(1, 33)))
 CHUNK = 65_536
-SIZES = (0, 1, 100, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 1)
+SIZES = (0, 1, 100, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 1, 1_000_000)
 PASSPHRASE = "pæss phrase 通行 1"
 
 # C2SP/CCTV age/testdata, files `x25519` and `scrypt` (CC0-1.0).
@@ -649,44 +649,6 @@ def test_age_keygen_and_we_agree_on_keys(tmp_path: Path) -> None:
     assert run("age-keygen", "-y", identity).decode().strip() == str(made.recipient)
 
 
-TAKE_TERMINAL = """
-import fcntl, os, sys, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execvp(sys.argv[1], sys.argv[1:])
-"""
-
-
-def type_passphrase(command: list[str | Path], passphrase: str, prompts: int) -> None:
-    """Run a program that asks for a passphrase on its controlling terminal."""
-    import pty
-
-    master, terminal = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-c", TAKE_TERMINAL, *command],
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        start_new_session=True,
-    )
-    os.close(terminal)
-    seen, deadline = b"", time.monotonic() + 30
-    try:
-        while process.poll() is None and time.monotonic() < deadline:
-            if select.select([master], [], [], 0.05)[0]:
-                try:
-                    seen += os.read(master, 1024)
-                except OSError:
-                    break
-            if prompts and b"passphrase" in seen and seen.rstrip().endswith(b":"):
-                os.write(master, passphrase.encode() + b"\n")
-                seen, prompts = b"", prompts - 1
-        assert process.wait(timeout=30) == 0, seen
-    finally:
-        process.kill()
-        process.wait()
-        os.close(master)
-
-
 @pytest.mark.peer
 @needs_age
 @needs_pty
@@ -709,13 +671,16 @@ def test_we_open_a_passphrase_file_of_the_age_program(tmp_path: Path) -> None:
 
 @pytest.mark.peer
 @needs_pyrage
+@pytest.mark.parametrize("armored", [False, True])
 @pytest.mark.parametrize("size", SIZES)
-def test_pyrage_and_we_open_each_other_s_files(size: int) -> None:
+def test_pyrage_and_we_open_each_other_s_files(size: int, armored: bool) -> None:
     data = os.urandom(size)
-    identity = pyrage.x25519.Identity.from_str(SECRET)
+    identity, other = (pyrage.x25519.Identity.from_str(each.reveal()) for each in (IDENTITY, OTHER))
     assert str(identity.to_public()) == RECIPIENT
-    assert data == pyrage.decrypt(seal(data), [identity])
-    assert data == unseal(pyrage.encrypt(data, [identity.to_public()]))
+    ours = age.encrypt_bytes(data, recipients=[RECIPIENT, str(OTHER.recipient)], armored=armored)
+    assert data == pyrage.decrypt(ours, [identity]) == pyrage.decrypt(ours, [other])
+    theirs = pyrage.encrypt(data, [other.to_public(), identity.to_public()], armored=armored)
+    assert data == unseal(theirs) == age.decrypt_bytes(theirs, identities=[OTHER])
 
 
 @pytest.mark.peer

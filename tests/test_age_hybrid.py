@@ -6,6 +6,8 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
+from shutil import which
 from types import SimpleNamespace
 from typing import Any
 
@@ -249,3 +251,57 @@ def test_ordinary_use_does_not_import_the_post_quantum_parts() -> None:
         "sys.exit(any(name.endswith(('.hpke', '.mlkem')) for name in sys.modules))"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
+
+
+# ---- another implementation -----------------------------------------------------------------------------------------
+
+PATIENCE = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=20000"]
+"""Without a network npm would try for minutes."""
+TYPAGE = "age-encryption@0.3.1"
+SCRIPT = """
+import { readFileSync, writeFileSync } from "node:fs";
+import { Decrypter, Encrypter, identityToRecipient } from "age-encryption";
+const [secret, given, ours, plain, theirs] = process.argv.slice(2);
+if (await identityToRecipient(secret) !== given) throw new Error("the recipient differs");
+const decrypter = new Decrypter();
+decrypter.addIdentity(secret);
+writeFileSync(plain, await decrypter.decrypt(readFileSync(ours)));
+const encrypter = new Encrypter();
+encrypter.addRecipient(given);
+writeFileSync(theirs, await encrypter.encrypt(readFileSync(plain)));
+"""
+SIZES = (0, 1, 100, 65_535, 65_536, 65_537, 131_072, 131_073, 1_000_000)
+
+
+@pytest.fixture(scope="module")
+def typage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The TypeScript implementation by age's author, got at test time from npm; a script that uses it."""
+    if which("npm") is None or which("node") is None:
+        pytest.skip("npm and node, which get and run the package age-encryption, are not installed")
+    folder = tmp_path_factory.mktemp("typage")
+    (folder / "package.json").write_text("{}", encoding="utf-8")
+    command = ["npm", "install", TYPAGE, "--silent", "--ignore-scripts", "--no-audit", "--no-fund", *PATIENCE]
+    try:
+        subprocess.run(command, cwd=folder, capture_output=True, check=True, timeout=60)
+    except (subprocess.SubprocessError, OSError):
+        pytest.skip(f"npm cannot get the package {TYPAGE}")
+    (folder / "peer.mjs").write_text(SCRIPT, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("size", SIZES)
+def test_typage_and_we_agree_on_keys_and_open_each_other_s_files(size: int, typage: Path) -> None:
+    """The vectors show that we read what others write; this, that others read what we write."""
+    data = os.urandom(size)
+    ours, plain, theirs = typage / "ours", typage / "plain", typage / "theirs"
+    ours.write_bytes(age.encrypt_bytes(data, recipients=[RECIPIENT]))
+    subprocess.run(
+        ["node", "peer.mjs", SECRET, RECIPIENT, ours, plain, theirs],
+        cwd=typage,
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    assert plain.read_bytes() == data
+    assert age.decrypt_bytes(theirs.read_bytes(), identities=[SECRET]) == data

@@ -23,6 +23,8 @@ from lockmigrate.errors import BackupError, WrongKeyError
 from lockmigrate.formats import age
 
 PACKAGE: Final = "cctv-age"
+PATIENCE: Final = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=20000"]
+"""Without a network npm would try for minutes."""
 VERSION: Final = "0.2.0"
 KINDS: Final[dict[str, tuple[int, type[BackupError] | None]]] = {
     "success": (26, None),
@@ -77,7 +79,7 @@ class Vector:
 @pytest.fixture(scope="module")
 def vectors(tmp_path_factory: pytest.TempPathFactory) -> list[Vector]:
     folder = tmp_path_factory.mktemp("vectors")
-    command = ["npm", "pack", f"{PACKAGE}@{VERSION}", "--silent", "--ignore-scripts"]
+    command = ["npm", "pack", f"{PACKAGE}@{VERSION}", "--silent", "--ignore-scripts", *PATIENCE]
     try:
         subprocess.run(command, cwd=folder, capture_output=True, check=True, timeout=60)
     except (subprocess.SubprocessError, OSError):

@@ -47,6 +47,13 @@ COMMANDS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("trust", "whose signatures count", "", ""),
     ("trust add", "trust another computer's signing key", "trust_cmd", "trust_add"),
     ("trust list", "list the trusted signers", "trust_cmd", "trust_list"),
+    ("trust revoke", "never believe a signing key again", "trust_cmd", "trust_revoke"),
+    ("vault", "a folder of backups: check, reseal, purge", "", ""),
+    ("vault list", "list the backups of a folder and how far each is proven", "vault_cmd", "vault_list"),
+    ("vault verify", "check every backup of a folder", "vault_cmd", "vault_verify"),
+    ("vault rekey", "seal backups anew for other recipients", "vault_cmd", "vault_rekey"),
+    ("vault purge", "delete the backups that expired", "vault_cmd", "vault_purge"),
+    ("vault reindex", "make the catalogue anew from the files", "vault_cmd", "vault_reindex"),
     ("completion", "print the completion script for bash, zsh or fish", "completion", "completion"),
 )
 """Name, one line of help, module in this package, name of the command in it; a group has neither."""

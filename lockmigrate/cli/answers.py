@@ -9,6 +9,13 @@ from msgspec import Struct
 from lockmigrate.cli.parts import section
 from lockmigrate.cli.tables import Block, Facts, Line, Table
 from lockmigrate.model.results import Result
+from lockmigrate.model.vault_results import (
+    VaultListResult,
+    VaultPurgeResult,
+    VaultReindexResult,
+    VaultRekeyResult,
+    VaultVerifyResult,
+)
 
 
 class ProfileSeen(Struct, frozen=True, kw_only=True):
@@ -84,6 +91,12 @@ class SignersResult(Result, frozen=True, kw_only=True):
     signers: tuple[SignerSeen, ...] = ()
     added: str | None = None
     """The fingerprint that was added just now."""
+    revoked: str | None = None
+    """The fingerprint that was revoked just now."""
+
+
+VAULT_RESULTS = (VaultListResult, VaultVerifyResult, VaultRekeyResult, VaultPurgeResult, VaultReindexResult)
+"""Those of a folder of backups: their screens are a module of their own."""
 
 
 def screen(result: Result) -> list[Block]:
@@ -102,6 +115,10 @@ def screen(result: Result) -> list[Block]:
         return _keys(result)
     if isinstance(result, SignersResult):
         return _signers(result)
+    if isinstance(result, VAULT_RESULTS):
+        from lockmigrate.cli import vault_screens
+
+        return vault_screens.screen(result)
     raise TypeError(f"there is no screen for {type(result).__name__}")
 
 
@@ -169,6 +186,8 @@ def _keys(result: KeysResult) -> list[Block]:
 
 
 def _signers(result: SignersResult) -> list[Block]:
+    if result.revoked is not None and result.revoked not in {item.fingerprint for item in result.signers}:
+        return [Line(f"revoked: {result.revoked}, which was never trusted here")]
     if not result.signers:
         return [Line(f"nobody is trusted in {result.folder}"), Line('"lockmigrate trust add FILE" adds a signer')]
     rows = [(item.name, _state(item, result.added), item.fingerprint) for item in result.signers]

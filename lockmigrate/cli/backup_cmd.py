@@ -16,10 +16,11 @@ from lockmigrate.model.results import BackupResult, ShowResult, VerifyResult
 from lockmigrate.operations.backup import BackupOptions, check_destination, read_names
 from lockmigrate.operations.backup import backup as run_backup
 from lockmigrate.operations.journal import Journal
-from lockmigrate.operations.opening import open_file
+from lockmigrate.operations.opening import age_remarks, open_file
 from lockmigrate.operations.opening import show as show_opened
 from lockmigrate.operations.rehearse import RehearsalOutcome
 from lockmigrate.operations.rehearse import rehearse as run_rehearsal
+from lockmigrate.operations.vault_memory import remember_rehearsal
 from lockmigrate.operations.verify import verify_file, verify_unit
 
 _FILE = click.argument("file", type=click.Path(path_type=Path), shell_complete=complete_backups)
@@ -112,8 +113,10 @@ async def show(ctx: Context, file: Path, reveal: bool, trust_once: tuple[str, ..
         raise click.UsageError("--reveal and --json exclude each other")
     if reveal and not sys.stdout.isatty():
         raise ConfigError("--reveal shows secrets on a terminal only", hint="do not pipe or redirect it")
-    opened_file = await open_file(file, ring_for(ctx, file=file, trust_once=trust_once))
-    return show_opened(opened_file, reveal=reveal)
+    ring = ring_for(ctx, file=file, trust_once=trust_once)
+    opened_file = await open_file(file, ring)
+    shown = show_opened(opened_file, reveal=reveal)
+    return replace(shown, warnings=(*shown.warnings, *age_remarks(opened_file, ring)))
 
 
 @click.command()
@@ -139,19 +142,24 @@ async def verify(
       lockmigrate verify old.age serial:///dev/ttyUSB0
     """
     parsed = targets(target)[0] if target else None
-    opened_file = await open_file(file, ring_for(ctx, file=file, trust_once=trust_once))
+    ring = ring_for(ctx, file=file, trust_once=trust_once)
+    opened_file = await open_file(file, ring)
+    remarks = list(age_remarks(opened_file, ring))
     rehearsal = None
     if rehearse:
         rehearsal = await drain(run_rehearsal(opened_file.source), ctx.common)
+        untold = remember_rehearsal(ctx.common.config_dir, rehearsal)
+        remarks += [untold] if untold else []
     if parsed is None:
-        return with_rehearsal(verify_file(opened_file), rehearsal)
+        return _beside(verify_file(opened_file), rehearsal, remarks)
     async with opened(ctx, parsed) as lock:
         verified = await drain(verify_unit(lock, opened_file, Journal(ctx.common.config_dir)), ctx.common)
-        return with_rehearsal(verified, rehearsal)
+        return _beside(verified, rehearsal, remarks)
 
 
-def with_rehearsal(result: VerifyResult, outcome: RehearsalOutcome | None) -> VerifyResult:
-    """Add a rehearsal to a result; one that failed is a refusal, exit code 10."""
+def _beside(result: VerifyResult, outcome: RehearsalOutcome | None, remarks: list[str]) -> VerifyResult:
+    """Add a rehearsal and remarks to a result; a rehearsal that failed is a refusal, exit code 10."""
+    result = replace(result, warnings=(*result.warnings, *remarks))
     if outcome is None:
         return result
     return replace(result, rehearsal=outcome.seen(), exit_code=result.exit_code if outcome.ok else 10)

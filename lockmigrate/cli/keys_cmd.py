@@ -29,8 +29,9 @@ _NAME = click.option("--name", default="operator", show_default=True, metavar="N
 @click.command("init", short_help="make the keys of this computer, once")
 @_PASSPHRASE_FILE
 @_NAME
+@click.option("--post-quantum", is_flag=True, help="Keys that quantum computers open neither; age 1.3 or newer.")
 @common
-def keys_init(ctx: Context, name: str) -> KeysResult:
+def keys_init(ctx: Context, name: str, post_quantum: bool) -> KeysResult:
     """Make this computer's keys: one that opens backups, one that signs them.
 
     Both lie in the config directory under one passphrase. On a terminal an empty answer makes a good passphrase of six
@@ -40,13 +41,14 @@ def keys_init(ctx: Context, name: str) -> KeysResult:
     Examples:
       lockmigrate keys init
       lockmigrate keys init --config-dir keys --passphrase-file secret.txt
+      lockmigrate keys init --post-quantum
     """
     from lockmigrate.vault.keys import create_keys
 
     folder = ctx.common.config_dir
     _refuse_existing(folder)
     passphrase, generated = new_passphrase(ctx.keys.passphrase_file)
-    info = create_keys(folder, passphrase, generated=generated, name=name)
+    info = create_keys(folder, passphrase, generated=generated, name=name, post_quantum=post_quantum)
     return _result(folder, info, created=True)
 
 

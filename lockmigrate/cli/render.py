@@ -74,7 +74,13 @@ def for_people(result: Result) -> str:
 
 
 def refusal_of(result: Result) -> LockmigrateError | None:
-    """Return the error that follows a document with exit code 10 (decision 8), or None."""
+    """Return the error that follows a document with exit code 10 (decision 8), or that of the worst file; or None."""
+    from lockmigrate.cli.answers import VAULT_RESULTS
+
+    if result.exit_code and isinstance(result, VAULT_RESULTS):
+        from lockmigrate.cli.vault_screens import error_of
+
+        return error_of(result)
     if result.exit_code != PolicyError.exit_code:
         return None
     if isinstance(result, PlanResult) and result.blocked_by:

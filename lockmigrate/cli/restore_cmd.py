@@ -14,18 +14,22 @@ from lockmigrate.cli import ask
 from lockmigrate.cli.options import Context, common, complete_backups, complete_targets, key_options, unit_options
 from lockmigrate.cli.progress import drain
 from lockmigrate.cli.session import opened, ring_for, targets
-from lockmigrate.errors import ConfigError
+from lockmigrate.cli.words import say
+from lockmigrate.errors import Cancelled, ConfigError
 from lockmigrate.model.results import MigrateResult, PlanResult, RehearsalSeen, RestoreResult
 from lockmigrate.operations.backup import BackupOptions, backup, check_destination, seal_reading
 from lockmigrate.operations.journal import Journal
 from lockmigrate.operations.keyring import Keyring
 from lockmigrate.operations.on_paper import plan_for_profile, source_in_memory
-from lockmigrate.operations.opening import open_file
+from lockmigrate.operations.opening import Opened, age_of, open_file, stale
 from lockmigrate.operations.reading import read_unit
-from lockmigrate.operations.rehearse import rehearse
+from lockmigrate.operations.rehearse import profile_digest, rehearse
 from lockmigrate.operations.restore import Prepared, Source, blocked, execute, prepare
+from lockmigrate.operations.vault_memory import is_rehearsed, remember_rehearsal
 from lockmigrate.planning.policy import Decisions, Policy, parse_with, read_decisions
+from lockmigrate.profiles import load_profile
 from lockmigrate.targets import Target
+from lockmigrate.vault.policy import load_policy
 
 _FILE = click.argument("file", type=click.Path(path_type=Path), shell_complete=complete_backups)
 _DECIDE = (
@@ -47,6 +51,9 @@ _SKIP_REHEARSAL = click.option(
 )
 RESTORE_CUTS = 1
 """How often the line is cut in the rehearsal before a restore; `verify --rehearse` cuts it more often."""
+_ACCEPT_STALE = click.option(
+    "--accept-stale", is_flag=True, help="Restore a backup that is too old or has a newer one."
+)
 _ACCEPT_DRIFT = click.option("--accept-drift", is_flag=True, help="Restore records an older version read otherwise.")
 
 
@@ -57,8 +64,9 @@ def deciding(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _policy(given: dict[str, Any]) -> Policy:
+def _policy(ctx: Context, given: dict[str, Any]) -> Policy:
     return Policy(
+        require_consent=load_policy(ctx.common.config_dir).require_consent,
         existing=given["existing"],
         with_=parse_with(given["with_"]),
         accept_look_alike=given["accept_look_alike"],
@@ -86,7 +94,7 @@ async def plan(ctx: Context, file: Path, target: str, trust_once: tuple[str, ...
       lockmigrate plan old.age serial:///dev/ttyUSB0
       lockmigrate plan old.age profile:r503
     """
-    policy = _policy(decided)
+    policy = _policy(ctx, decided)
     on_paper = target.removeprefix("profile:") if target.startswith("profile:") else None
     parsed = None if on_paper is not None else targets(target)[0]
     opened_file = await open_file(file, ring_for(ctx, file=file, trust_once=trust_once))
@@ -105,6 +113,7 @@ async def plan(ctx: Context, file: Path, target: str, trust_once: tuple[str, ...
 @click.option("--confirm", metavar="ID", help="The target's id (see info), for scripts.")
 @click.option("--dry-run", is_flag=True, help="Everything up to the first write.")
 @_SKIP_REHEARSAL
+@_ACCEPT_STALE
 @_ACCEPT_DRIFT
 @_TRUST_ONCE
 @unit_options
@@ -117,6 +126,7 @@ async def restore(
     confirm: str | None,
     dry_run: bool,
     skip_rehearsal: bool,
+    accept_stale: bool,
     accept_drift: bool,
     trust_once: tuple[str, ...],
     **decided: Any,
@@ -133,27 +143,56 @@ async def restore(
       lockmigrate restore old.age serial:///dev/ttyUSB0
       lockmigrate restore old.age serial:///dev/ttyUSB0 --confirm ttyUSB0 --json
     """
-    policy = _policy(decided)
+    policy = _policy(ctx, decided)
     (parsed,) = targets(target)
     ring = ring_for(ctx, file=file, trust_once=trust_once)
     opened_file = await open_file(file, ring, accept_drift=accept_drift)
     opened_file.insist()
+    if not dry_run:
+        _insist_on_age(opened_file, ring, accepted=accept_stale)
     rehearsal = await _rehearsed(ctx, opened_file.source, skip=skip_rehearsal or dry_run)
     result = await _restore_to(ctx, parsed, opened_file.source, policy, ring, confirm=confirm, dry_run=dry_run)
     return replace(result, rehearsal=rehearsal) if isinstance(result, RestoreResult) else result
 
 
-async def _rehearsed(ctx: Context, source: Source, *, skip: bool) -> RehearsalSeen | None:
+async def _rehearsed(ctx: Context, source: Source, *, skip: bool, throw_away: bool = False) -> RehearsalSeen | None:
     """Container check 13: what cannot be restored into a simulated unit is not tried on a real one.
 
     Raises:
         PolicyError: code `rehearsal-failed`.
     """
-    if skip:
+    folder = ctx.common.config_dir
+    if skip or not load_policy(folder).rehearse:
+        return None
+    if not throw_away and is_rehearsed(folder, source.backup_id, profile_digest(load_profile(source.unit.profile))):
         return None
     outcome = await drain(rehearse(source, cuts=RESTORE_CUTS), ctx.common)
+    if not throw_away:
+        remember_rehearsal(folder, outcome)
     outcome.insist()
     return outcome.seen()
+
+
+def _insist_on_age(opened_file: Opened, ring: Keyring, *, accepted: bool) -> None:
+    """Container check 11: an old backup re-admits people who were removed since.
+
+    Raises:
+        PolicyError: code `stale`, where nobody can be asked.
+        Cancelled: the person said no.
+    """
+    judged = age_of(opened_file, ring)
+    if judged is None or judged.state == "fresh":
+        return
+    if judged.state == "warn" or accepted:
+        say("warning", f"the backup: {judged.sentence}")
+        return
+    answer = ask.ask_choice(
+        f"This backup is stale: {judged.sentence}. People who were removed since would get in again.",
+        {"restore": "restore it all the same", "stop": "write nothing"},
+        otherwise=stale(judged),
+    )
+    if answer != "restore":
+        raise Cancelled("nothing was written")
 
 
 async def _restore_to(
@@ -237,7 +276,7 @@ async def migrate(
       lockmigrate migrate sim://r503/full sim://r503/empty
       lockmigrate migrate serial:///dev/ttyUSB0 serial:///dev/ttyUSB0 -o old.age
     """
-    policy = _policy(decided)
+    policy = _policy(ctx, decided)
     first, second = targets(old, new)
     if old == new and not first.simulated and not ask.on_terminal():
         raise ConfigError(
@@ -281,7 +320,7 @@ async def _migrate(
         sealed = await drain(backup(lock, ring, options), ctx.common)
     opened_file = await open_file(Path(sealed.file), ring)
     opened_file.insist()
-    rehearsal = await _rehearsed(ctx, opened_file.source, skip=skip_rehearsal)
+    rehearsal = await _rehearsed(ctx, opened_file.source, skip=skip_rehearsal, throw_away=ring.throw_away)
     if old.text == new.text and not old.simulated:
         ask.ask_enter("The backup is sealed. Connect the new module to the same port, then press Enter")
     restored = await _restore_to(

@@ -1,4 +1,4 @@
-"""`trust add|list`: whose signatures count."""
+"""`trust add|list|revoke`: whose signatures count."""
 
 from __future__ import annotations
 
@@ -68,6 +68,34 @@ def trust_list(ctx: Context) -> SignersResult:
     return _signers(ctx.common.config_dir)
 
 
+@click.command("revoke", short_help="never believe a signing key again")
+@click.argument("which", metavar="SHA256:…|FILE")
+@common
+def trust_revoke(ctx: Context, which: str) -> SignersResult:
+    """Never believe a signing key again: one that was lost, stolen, or belongs to someone who left.
+
+    Give the fingerprint of a trusted signer, or the public key FILE of one that was never trusted. Its backups, old
+    ones too, can then be looked at and not restored; --trust-once does not help.
+
+    \b
+    Example:
+      lockmigrate trust revoke SHA256:0123…
+    """
+    from lockmigrate.errors import ConfigError
+    from lockmigrate.formats.files import read_whole
+    from lockmigrate.vault.trust import revoke_signer
+
+    folder = ctx.common.config_dir
+    line = which
+    if not which.startswith("SHA256:"):
+        data = read_whole(Path(which), max_bytes=MAX_KEY_BYTES)
+        if data is None:
+            raise ConfigError(f"{which} is not a public key file", code="bad-public-key")
+        line = data.decode("utf-8", "replace").strip()
+    make_folder(folder)
+    return _signers(folder, revoked=revoke_signer(folder, line))
+
+
 def make_folder(folder: Path) -> None:
     """Make the config directory, for its owner only.
 
@@ -82,7 +110,7 @@ def make_folder(folder: Path) -> None:
         raise file_trouble("make", folder, error) from None
 
 
-def _signers(folder: Path, *, added: str | None = None) -> SignersResult:
+def _signers(folder: Path, *, added: str | None = None, revoked: str | None = None) -> SignersResult:
     from lockmigrate.cli.answers import SignerSeen, SignersResult
     from lockmigrate.vault.trust import trusted
 
@@ -99,4 +127,4 @@ def _signers(folder: Path, *, added: str | None = None) -> SignersResult:
         )
         for signer in trusted(folder)
     )
-    return SignersResult(folder=str(folder), signers=seen, added=added)
+    return SignersResult(folder=str(folder), signers=seen, added=added, revoked=revoked)

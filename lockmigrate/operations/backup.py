@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import hashlib
 import time
 from collections.abc import AsyncIterator
@@ -21,8 +22,10 @@ from lockmigrate.model.document import Snapshot, to_sections
 from lockmigrate.model.results import BackupResult, Progress, Unit
 from lockmigrate.operations.keyring import Keyring
 from lockmigrate.operations.reading import Reading, read_unit
+from lockmigrate.operations.vault_memory import previous_of, remember
 from lockmigrate.profiles import load_profile
 from lockmigrate.protocols import Lock
+from lockmigrate.vault.policy import load_policy
 from lockmigrate.version import own_version
 
 MAX_NAMES_BYTES: Final = 1024 * 1024
@@ -130,13 +133,16 @@ async def seal_reading(reading: Reading, ring: Keyring, options: BackupOptions) 
     signing_key = await ring.signing_key()
     entries = {f"raw/{table.name}.bin": table.data for table in snapshot.tables}
     entries |= {f"records/{name}.jsonl": data for name, data in to_sections(snapshot).items()}
-    meta = _manifest(unit, snapshot, options, backup_id)
+    config_dir = ring.choice.config_dir
+    meta = _manifest(unit, snapshot, _with_policy(options, ring), backup_id)
+    meta["previous"] = None if ring.throw_away else previous_of(config_dir, unit)
     data, file_key = seal(meta, entries, recipients=recipients, passphrase=passphrase, signing_key=signing_key)
     opened = write_backup(path, data, file_key, force=options.force)
     copy = ring.leave_key_copy(path)
+    untold = None if ring.throw_away else remember(config_dir, path, data, opened, recipients=recipients)
     return BackupResult(
         exit_code=_exit_code(snapshot, strict=options.strict),
-        warnings=unit.warnings,
+        warnings=(*unit.warnings, *([untold] if untold else [])),
         unit=unit,
         file=str(path),
         backup_id=backup_id,
@@ -148,6 +154,13 @@ async def seal_reading(reading: Reading, ring: Keyring, options: BackupOptions) 
         gaps=snapshot.gaps,
         losses=snapshot.losses,
     )
+
+
+def _with_policy(options: BackupOptions, ring: Keyring) -> BackupOptions:
+    """Without --expires the policy's days hold, if it has any (decision 38)."""
+    if ring.throw_away or options.expires_days is not None:
+        return options
+    return dataclasses.replace(options, expires_days=load_policy(ring.choice.config_dir).expires_days)
 
 
 def _exit_code(snapshot: Snapshot, *, strict: bool) -> int:

@@ -15,6 +15,7 @@ from lockmigrate.formats import age, sshsig
 from lockmigrate.formats.backup import SignerCheck
 from lockmigrate.vault import keys
 from lockmigrate.vault.passphrases import check_new_passphrase, read_passphrase_file
+from lockmigrate.vault.policy import load_policy, recipients_for
 from lockmigrate.vault.trust import check_signer, trusted
 
 
@@ -43,7 +44,7 @@ class Keyring:
         self.choice = choice
         self.throw_away = False
         self._signing: sshsig.SigningKey | None = None
-        self._own: tuple[age.X25519Identity, ...] = ()
+        self._own: tuple[age.SecretKey, ...] = ()
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -117,9 +118,11 @@ class Keyring:
                     "--symmetric and --recipient exclude each other",
                     hint="age allows no second way beside a passphrase",
                 )
-            return ()
-        own = str(self._own[0].recipient) if self.throw_away else keys.key_info(self.choice.config_dir).recipient
-        return tuple(dict.fromkeys((own, *self.choice.recipients)))
+            return recipients_for(load_policy(self.choice.config_dir), None)
+        if self.throw_away:
+            return (str(self._own[0].recipient),)
+        own = keys.key_info(self.choice.config_dir).recipient
+        return recipients_for(load_policy(self.choice.config_dir), own, self.choice.recipients)
 
     def passphrase_for_new(self) -> str | None:
         """Return the passphrase of a new symmetric backup, None otherwise.
@@ -148,7 +151,7 @@ class Keyring:
 
     # ---- opening ----------------------------------------------------------------------------------------------------
 
-    async def identities_for(self, file: Path, data: bytes) -> tuple[list[age.X25519Identity], str | None]:
+    async def identities_for(self, file: Path, data: bytes) -> tuple[list[age.SecretKey], str | None]:
         """Return what may open a file: identities, or the passphrase of a symmetric backup.
 
         Raises:
@@ -167,8 +170,8 @@ class Keyring:
             return [], self.choice.backup_passphrase
         return await asyncio.to_thread(self._load_identities, file), None
 
-    def _load_identities(self, file: Path) -> list[age.X25519Identity]:
-        found: list[age.X25519Identity] = list(self._own)
+    def _load_identities(self, file: Path) -> list[age.SecretKey]:
+        found: list[age.SecretKey] = list(self._own)
         trouble: BackupError | ConfigError | None = None
         for path in keys.find_identities(self.choice.config_dir, file, self.choice.identities):
             try:

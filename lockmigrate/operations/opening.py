@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from lockmigrate.errors import BackupError, FrameError, PolicyError
+from lockmigrate.errors import BackupError, FrameError, LockmigrateError, PolicyError
 from lockmigrate.formats import Sections, decode
 from lockmigrate.formats.backup import DateCheck, OpenedBackup, open_backup, read_backup
 from lockmigrate.model.document import Snapshot, Table, from_sections
@@ -18,6 +18,9 @@ from lockmigrate.model.results import ShowResult, Unit
 from lockmigrate.model.secret import Secret
 from lockmigrate.operations.keyring import Keyring
 from lockmigrate.operations.restore import Source
+from lockmigrate.operations.vault_memory import freshness_of, remember
+from lockmigrate.vault.freshness import Freshness
+from lockmigrate.vault.policy import load_policy
 
 MAX_SLOT: Final = 0xFFFF
 """Slot numbers have two bytes on the wire of every family that has them."""
@@ -37,6 +40,8 @@ class Opened:
     """ "trusted", or the code of the refusal."""
     refusal: PolicyError | None
     label: str | None = None
+    manifest: dict[str, Any] = field(default_factory=dict, repr=False)
+    made: datetime | None = None
 
     def insist(self) -> None:
         """Raise the refusal, if there is one.
@@ -75,6 +80,10 @@ async def open_file(file: Path, ring: Keyring, *, accept_drift: bool = False) ->
             )
         )
     refusal = refusals[0] if refusals else None
+    if refusal is None and not ring.throw_away and ring.choice.config_dir.is_dir():
+        # Seen is remembered: an older file of the same unit is stale from now on. A catalogue that cannot be written
+        # says so when a restore asks it.
+        remember(ring.choice.config_dir, file, data, opened)
     return Opened(
         source=source,
         signer=opened.signer,
@@ -84,6 +93,40 @@ async def open_file(file: Path, ring: Keyring, *, accept_drift: bool = False) ->
         trust=refusal.code if refusal else "trusted",
         refusal=refusal,
         label=_text(opened.manifest.get("label")),
+        manifest=opened.manifest,
+        made=opened.created_at,
+    )
+
+
+def age_of(opened: Opened, ring: Keyring) -> Freshness | None:
+    """Judge how fresh a backup is (container check 11); None for throw-away keys, whose backups live for seconds.
+
+    Raises:
+        ConfigError, FileTrouble: the policy or the catalogue cannot be read; a restore must not go on without them.
+    """
+    if ring.throw_away or opened.made is None:
+        return None
+    folder = ring.choice.config_dir
+    return freshness_of(folder, opened.manifest, opened.made, load_policy(folder))
+
+
+def age_remarks(opened: Opened, ring: Keyring) -> tuple[str, ...]:
+    """The same as sentences for a screen: looking at a backup stops for nothing."""
+    try:
+        judged = age_of(opened, ring)
+    except LockmigrateError as error:
+        return (error.message,)
+    if judged is None or judged.state == "fresh":
+        return ()
+    return (f"{judged.state}: {judged.sentence}",)
+
+
+def stale(judged: Freshness) -> PolicyError:
+    """Build the refusal of a backup that may re-admit people who were removed since."""
+    return PolicyError(
+        f"the backup is stale: {judged.sentence}",
+        hint="read the old unit again if it still answers; --accept-stale restores this one all the same",
+        code="stale",
     )
 
 

@@ -132,6 +132,14 @@ class Catalogue:
         with self._guard():
             self._db.close()
 
+    def check_whole(self) -> None:
+        """Read all of it once, so that damage shows now and not in the middle of something."""
+        with self._guard():
+            found = self._db.execute("PRAGMA quick_check(1)").fetchone()
+            if found is None or found[0] != "ok":
+                raise _bad(f"the catalogue {self.path} is damaged")
+        self.rows()
+
     # ---- writing ----------------------------------------------------------------------------------------------------
 
     def record_backup(self, row: Row) -> None:

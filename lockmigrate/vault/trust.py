@@ -232,7 +232,11 @@ def check_signer(folder: Path, *, trust_once: Sequence[str] = (), namespace: str
 
     def check(signer: str, public_key: bytes) -> DateCheck | None:
         if public_key in revoked:
-            raise PolicyError(f"the backup's signer {signer} is revoked", code="untrusted")
+            raise PolicyError(
+                f"the backup's signer {signer} is revoked",
+                hint="nothing it signed is restored; read the unit again, or ask for a backup by another signer",
+                code="untrusted",
+            )
         if signer in once:
             return None
         known = [each for each in signers if each.public_key == public_key and each.signs_for(namespace)]
