@@ -1,7 +1,7 @@
 """How close a backup comes to the wire's own time, beside two published libraries.
 
-A simulated module paced at 57600 baud runs in a process of its own behind a pty. Each reader gets a fresh one. The wire's
-time is what the simulator counted, both directions, ten bits a byte. Interpreter start and imports are not measured;
+A simulated module paced at 57600 baud runs in a process of its own behind a pty. Each reader gets a fresh one. The
+wire's time is what the simulator counted, both directions, ten bits a byte. Interpreter start and imports are not measured;
 lockmigrate's figure includes sealing, writing and verifying the file, with the keys unlocked.
 """
 
@@ -50,7 +50,7 @@ def _serve(pipe: Connection, profile: str, options: dict[str, str]) -> None:
 
 @contextlib.contextmanager
 def module(profile: str, templates: int) -> Iterator[tuple[str, Callable[[], int]]]:
-    """Serve a paced module; yields its port and a function that stops it and returns how many bytes were on the wire."""
+    """Serve a paced module; yields its port, and a function that stops it and returns how many bytes it counted."""
     near, far = multiprocessing.Pipe()
     options = {"fill": str(templates), "pace": "1"}
     process = multiprocessing.Process(target=_serve, args=(far, profile, options), daemon=True)

@@ -1,6 +1,6 @@
 """Write `docs/schemas/`: one JSON Schema per `schema` name that a command prints. Run it after changing a result.
 
-    python docs/make_schemas.py
+python docs/make_schemas.py
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ async def opened(unit: SimulatedUnit, faults: LinkFaults | None = None) -> tuple
 
 async def last(events: AsyncIterator[Any]) -> Any:
     item = None
-    async for item in events:
+    async for item in events:  # noqa: B007  # the last one is what counts
         pass
     return item
 

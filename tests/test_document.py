@@ -365,7 +365,15 @@ def test_a_reference_gives_exactly_its_bytes() -> None:
 
 @pytest.mark.parametrize(
     "outside",
-    [ref(0, len(RAW) + 1), ref(len(RAW), 1), ref(10**9, 1), ref(0, 10**9), ref(2, -1), ref(-4, 8), ref(0, 4, "0009-nothing")],
+    [
+        ref(0, len(RAW) + 1),
+        ref(len(RAW), 1),
+        ref(10**9, 1),
+        ref(0, 10**9),
+        ref(2, -1),
+        ref(-4, 8),
+        ref(0, 4, "0009-nothing"),
+    ],
 )
 def test_a_reference_outside_the_backup_is_malformed(outside: RawRef) -> None:
     with pytest.raises(BackupError) as caught:

@@ -174,9 +174,7 @@ def test_a_unit_of_another_kind_is_the_wrong_target(shop: Workshop) -> None:
     assert open_unit(load_profile("hlk-zw101"), "empty", {}, state=state).flash.templates == {}
 
 
-def test_a_backup_that_fails_its_rehearsal_is_not_restored(
-    shop: Workshop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_backup_that_fails_its_rehearsal_is_not_restored(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     from lockmigrate.operations import rehearse
 
     def bad_stand_in(source: Any, profile: Any) -> Any:

@@ -26,7 +26,7 @@ from lockmigrate.vault.keys import create_keys
 
 async def last(events: AsyncIterator[Any]) -> Any:
     item = None
-    async for item in events:
+    async for item in events:  # noqa: B007  # the last one is what counts
         pass
     return item
 

@@ -137,9 +137,7 @@ def test_an_r503_gives_the_worked_answer(asked: str, answered: str) -> None:
 
 def test_system_parameters_without_password_and_at_other_settings_are_the_captured_ones() -> None:
     adafruit = Bench(slots="80", baud="115200")
-    assert adafruit.raw(frame("0F")) == worked(
-        "07 00 13 00 00 00 00 00 00 50 00 03 FF FF FF FF 00 02 00 0C 04 77"
-    )  # 9
+    assert adafruit.raw(frame("0F")) == worked("07 00 13 00 00 00 00 00 00 50 00 03 FF FF FF FF 00 02 00 0C 04 77")  # 9
     other = Bench(slots="300", system_id="9")
     other.raw(VERIFY)
     assert other.raw(frame("0F")) == worked("07 00 13 00 00 04 00 09 01 2C 00 03 FF FF FF FF 00 02 00 06 04 5B")  # 10
