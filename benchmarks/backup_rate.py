@@ -1,8 +1,8 @@
 """How close a backup comes to the wire's own time, beside two published libraries.
 
 A simulated module paced at 57600 baud runs in a process of its own behind a pty. Each reader gets a fresh one. The
-wire's time is what the simulator counted, both directions, ten bits a byte. Interpreter start and imports are not measured;
-lockmigrate's figure includes sealing, writing and verifying the file, with the keys unlocked.
+wire's time is what the simulator counted, both directions, ten bits a byte. Interpreter start and imports are not
+measured; lockmigrate's figure includes sealing, writing and verifying the file, with the keys unlocked.
 """
 
 from __future__ import annotations
