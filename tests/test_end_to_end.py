@@ -63,7 +63,9 @@ def served(medium: str, what: str, state: Path) -> Iterator[str]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            yield str(json.loads(process.stdout.readline())["target"])
+            target = str(json.loads(process.stdout.readline())["target"])
+            # A speed searched for on a pty is found; behind a socket it has to be told, or the slower one is waited for.
+            yield f"{target}?baud=115200" if medium == "tcp" else target
         finally:
             process.terminate()
             process.wait(timeout=10)
