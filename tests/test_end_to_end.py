@@ -64,7 +64,7 @@ def served(medium: str, what: str, state: Path) -> Iterator[str]:
         try:
             assert process.stdout is not None
             target = str(json.loads(process.stdout.readline())["target"])
-            # A speed searched for on a pty is found; behind a socket it has to be told, or the slower one is waited for.
+            # On a pty the speed is found; behind a socket it has to be told, or the slower one is waited for.
             yield f"{target}?baud=115200" if medium == "tcp" else target
         finally:
             process.terminate()

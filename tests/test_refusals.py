@@ -204,3 +204,21 @@ def test_show_and_verify_print_what_they_refuse_to_believe(shop: Workshop, capfd
         out, err = capfd.readouterr()
         assert json.loads(out)["trust"] == "untrusted"
         assert json.loads(err.strip().splitlines()[-1])["code"] == "untrusted"
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda manifest: manifest["counts"].update(fingerprints=99), "malformed"),
+        (lambda manifest: manifest["unit"].update(profile="r9000"), "unsupported"),
+        (lambda manifest: manifest["unit"].update(family=7), "malformed"),
+        (lambda manifest: manifest.pop("unit"), "malformed"),
+    ],
+)
+def test_a_signed_manifest_that_does_not_fit_is_exit_6(
+    shop: Workshop, change: Callable[[dict[str, Any]], Any], code: str
+) -> None:
+    odd = shop.sealed(change, name="odd.age")
+    status, error = shop.restore(odd)
+    assert (status, error["code"]) == (6, code)
+    assert shop.memory() == shop.blank

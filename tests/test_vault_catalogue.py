@@ -97,6 +97,16 @@ def test_the_newest_of_a_unit_is_remembered_whatever_the_order_and_after_it_was_
         }
 
 
+def test_the_highest_date_seen_of_a_unit_is_never_forgotten(tmp_path: Path) -> None:
+    """Also where the very same backup comes again under an older date."""
+    with Catalogue(tmp_path) as catalogue:
+        catalogue.record_backup(row(1))
+        catalogue.record_backup(row(1, age=timedelta(days=5)))
+        newest = catalogue.newest_for("ef01/S1")
+        assert newest is not None
+        assert newest.created_at == write_time(NOW)
+
+
 def test_an_untrusted_signers_backup_never_becomes_the_newest(tmp_path: Path) -> None:
     with Catalogue(tmp_path) as catalogue:
         catalogue.record_backup(row(1, age=timedelta(hours=2)))

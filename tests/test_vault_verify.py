@@ -198,6 +198,16 @@ def test_key_copies_of_other_people_beside_the_backups_do_no_harm(vault: Vault, 
     assert verify(vault).exit_code == 0
 
 
+def test_a_key_copy_beside_the_backups_opens_them_on_another_computer(vault: Vault, tmp_path: Path) -> None:
+    opened = vault.add("a.age")
+    shutil.copy(vault.config / "identity.age", vault.folder / "key-mine1234.age")
+    elsewhere = KeyPaths(
+        config_dir=tmp_path / "elsewhere", passphrase_file=vault.passphrase_file, trust_once=(opened.signer,)
+    )
+    result = verify_vault(vault.folder, tmp_path / "elsewhere", "read-data", elsewhere)
+    assert (codes(result), result.exit_code) == ({"a.age": "ok"}, 0)
+
+
 def test_a_wrong_passphrase_is_told_for_the_key_and_not_blamed_on_the_files(vault: Vault) -> None:
     opened = vault.add("a.age")
     vault.passphrase_file.write_text("another passphrase altogether\n", encoding="utf-8")

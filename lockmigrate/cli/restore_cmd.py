@@ -26,9 +26,11 @@ from lockmigrate.operations.reading import read_unit
 from lockmigrate.operations.rehearse import profile_digest, rehearse
 from lockmigrate.operations.restore import Prepared, Source, blocked, execute, prepare
 from lockmigrate.operations.vault_memory import is_rehearsed, remember_rehearsal
+from lockmigrate.operations.vault_upkeep import journal_note
 from lockmigrate.planning.policy import Decisions, Policy, parse_with, read_decisions
 from lockmigrate.profiles import load_profile
 from lockmigrate.targets import Target
+from lockmigrate.vault.freshness import Freshness
 from lockmigrate.vault.policy import load_policy
 
 _FILE = click.argument("file", type=click.Path(path_type=Path), shell_complete=complete_backups)
@@ -181,10 +183,18 @@ def _insist_on_age(opened_file: Opened, ring: Keyring, *, accepted: bool) -> Non
         Cancelled: the person said no.
     """
     judged = age_of(opened_file, ring)
-    if judged is None or judged.state == "fresh":
+    if judged is None:
         return
-    if judged.state == "warn" or accepted:
+    if judged.state == "fresh":
+        if judged.words:
+            say("note", judged.sentence)
+        return
+    if judged.state == "warn":
         say("warning", f"the backup: {judged.sentence}")
+        return
+    if accepted:
+        say("warning", f"the backup is stale and restored all the same: {judged.sentence}")
+        _note_override(opened_file, ring, judged)
         return
     answer = ask.ask_choice(
         f"This backup is stale: {judged.sentence}. People who were removed since would get in again.",
@@ -193,6 +203,13 @@ def _insist_on_age(opened_file: Opened, ring: Keyring, *, accepted: bool) -> Non
     )
     if answer != "restore":
         raise Cancelled("nothing was written")
+    _note_override(opened_file, ring, judged)
+
+
+def _note_override(opened_file: Opened, ring: Keyring, judged: Freshness) -> None:
+    """An old backup that was let through is on record (container section 6, check 11)."""
+    note = {"event": "accept-stale", "backup": opened_file.source.backup_id, "reason": ", ".join(judged.reasons)}
+    journal_note(ring.choice.config_dir)(note)
 
 
 async def _restore_to(

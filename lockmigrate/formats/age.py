@@ -92,6 +92,7 @@ MAX_PLAIN_BYTES: Final = 256 * 1024 * 1024
 """Ours, both ways."""
 _CHUNK_BYTES: Final = 64 * 1024
 _TAG_BYTES: Final = 16
+_BOX_BYTES: Final = _CHUNK_BYTES + _TAG_BYTES
 _NONCE_BYTES: Final = 16
 
 
@@ -328,27 +329,31 @@ def _write(source: Source, sink: Sink, file_key: bytes, stanzas: Sequence[Stanza
 
 def _read_payload(reader: ByteReader, sink: Sink, cipher: ChaCha20Poly1305, max_plain_bytes: int) -> int:
     counter = total = 0
+    box = reader.read(_BOX_BYTES)
     while True:
-        box = reader.read(_CHUNK_BYTES + _TAG_BYTES)
         if len(box) < _TAG_BYTES or (counter and len(box) == _TAG_BYTES):
             raise AgePayloadError("the file is cut short")
         total += len(box) - _TAG_BYTES
         if total > max_plain_bytes:
             raise AgeTooLargeError(f"the file holds more than {max_plain_bytes} bytes")
-        last = len(box) < _CHUNK_BYTES + _TAG_BYTES
+        # A full chunk is the last one if nothing follows. If that is not what it says, it is authentic all the same,
+        # and the file is cut short or too long.
+        full = len(box) == _BOX_BYTES
+        ahead = reader.read(_BOX_BYTES) if full else b""
+        last = not ahead
         plain = _open_chunk(cipher, _chunk_nonce(counter, last=last), box)
-        if plain is None and not last:
-            # A full chunk may be the last one too.
-            last = True
-            plain = _open_chunk(cipher, _chunk_nonce(counter, last=True), box)
+        if plain is None and full:
+            last = not last
+            plain = _open_chunk(cipher, _chunk_nonce(counter, last=last), box)
         if plain is None:
             raise AgePayloadError("the file is damaged: a part of it does not authenticate")
         sink.write(plain)
         if last:
-            if reader.read(1):
+            # A short chunk has been read to the end already, but armor may still have to end.
+            if ahead or reader.read(1):
                 raise AgePayloadError("the file is damaged: data follows its end")
             return total
-        counter += 1
+        box, counter = ahead, counter + 1
 
 
 def _open_chunk(cipher: ChaCha20Poly1305, nonce: bytes, box: bytes) -> bytes | None:

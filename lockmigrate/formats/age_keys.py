@@ -192,14 +192,13 @@ class X25519Identity:
             if len(share) != 32:
                 raise AgeHeaderError("the file's header holds an X25519 share of the wrong size")
             check_wrapped_key(stanza)
+            key = X25519PrivateKey.from_private_bytes(self.raw)
             try:
-                shared = X25519PrivateKey.from_private_bytes(self.raw).exchange(
-                    X25519PublicKey.from_public_bytes(share)
-                )
+                shared = key.exchange(X25519PublicKey.from_public_bytes(share))
             except ValueError:
                 # `cryptography` refuses an all-zero shared secret; the spec wants the whole file refused.
                 raise AgeHeaderError("the file's header holds a low-order X25519 share") from None
-            wrap_key = hkdf_sha256(shared, salt=share + self.recipient.raw, info=_X25519_INFO)
+            wrap_key = hkdf_sha256(shared, salt=share + key.public_key().public_bytes_raw(), info=_X25519_INFO)
             file_key = _open_key(wrap_key, stanza.body)
             if file_key is not None:
                 return file_key

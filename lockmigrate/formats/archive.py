@@ -7,6 +7,7 @@ dates and every disagreement between tar readers end there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -21,6 +22,7 @@ MAX_ENTRIES: Final = 16_384
 MAX_ARCHIVE_BYTES: Final = 256 * 1024 * 1024
 """Ours, the same as age's plaintext limit."""
 
+_STORABLE: Final = re.compile("[!-~]+")
 _END: Final = bytes(2 * BLOCK_BYTES)
 _MIN_PADDED_BYTES: Final = 64 * 1024
 _POWER_OF_TWO_UP_TO_BYTES: Final = 4 * 1024 * 1024
@@ -34,7 +36,7 @@ def entry_header(name: str, size_bytes: int) -> bytes:
         BackupError: the name or size cannot be stored (code `malformed`).
     """
     # Some readers take a name with a slash at its end for a folder, whatever its type says.
-    if not 0 < len(name) <= MAX_NAME_BYTES or name.endswith("/") or not all("!" <= char <= "~" for char in name):
+    if len(name) > MAX_NAME_BYTES or name.endswith("/") or _STORABLE.fullmatch(name) is None:
         raise _malformed("an archive entry has a name that cannot be stored")
     if not 0 <= size_bytes <= MAX_ARCHIVE_BYTES:
         raise _malformed("an archive entry has a size that cannot be stored")

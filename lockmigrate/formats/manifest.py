@@ -33,6 +33,7 @@ ENTRY_NAME: Final = re.compile(r"(?:records|raw|blobs|evidence)/[a-z0-9][a-z0-9_
 _MAX_INTEGER_CHARS: Final = 17
 """A sign and the 16 digits of 2^53; longer numbers are never converted."""
 _TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _BACKUP_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
@@ -298,7 +299,7 @@ def _check_shape(value: Any) -> None:
     while pending:
         item, depth = pending.pop()
         if isinstance(item, str):
-            if len(item) > MAX_STRING_CHARS or any("\ud800" <= char <= "\udfff" for char in item):
+            if len(item) > MAX_STRING_CHARS or _SURROGATE.search(item):
                 raise _malformed("the manifest holds a string that is too long or not Unicode")
         elif isinstance(item, (dict, list)):
             if depth > MAX_NESTING:

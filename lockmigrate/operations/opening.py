@@ -19,6 +19,7 @@ from lockmigrate.model.secret import Secret
 from lockmigrate.operations.keyring import Keyring
 from lockmigrate.operations.restore import Source
 from lockmigrate.operations.vault_memory import freshness_of, remember
+from lockmigrate.profiles import profile_names
 from lockmigrate.vault.freshness import Freshness
 from lockmigrate.vault.policy import load_policy
 
@@ -158,7 +159,7 @@ def read_source(file: Path, opened: OpenedBackup) -> Source:
     """Turn verified entries into a snapshot.
 
     Raises:
-        BackupError: a record is malformed, or of a version we do not know.
+        BackupError: a record is malformed, or of a version we do not know, or the profile is unknown.
     """
     manifest = opened.manifest
     notes = {note["entry"]: note for note in manifest.get("tables", []) if isinstance(note.get("entry"), str)}
@@ -184,6 +185,14 @@ def read_source(file: Path, opened: OpenedBackup) -> Source:
         unit = msgspec.convert(manifest.get("unit"), Unit)
     except msgspec.ValidationError:
         raise BackupError("the manifest does not describe the unit", code="malformed") from None
+    if manifest.get("counts", snapshot.counts()) != snapshot.counts():
+        raise BackupError("the manifest counts other records than the backup holds", code="malformed")
+    if unit.profile not in profile_names():
+        raise BackupError(
+            f'the backup was made with the profile "{unit.profile}", which is not known here',
+            hint="name the folder that holds it in LOCKMIGRATE_PROFILE_PATH, or use a newer lockmigrate",
+            code="unsupported",
+        )
     return Source(file=str(file), backup_id=opened.backup_id, unit=unit, snapshot=snapshot, gaps=snapshot.gaps)
 
 

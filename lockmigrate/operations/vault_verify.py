@@ -7,6 +7,7 @@ schedules: that is cron's, a timer's, or the engine's.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections import deque
@@ -316,8 +317,15 @@ class _UnlockedRing(Keyring):
 
 
 def _identities(path: Path, keys: KeyPaths, ring: Keyring) -> Iterator[tuple[age.SecretKey, ...] | LockmigrateError]:
-    for file in key_files.find_identities(keys.config_dir, path, keys.identities):
+    """Yield what each key file holds, or why it does not open; the folder is searched only where our own do not fit."""
+    given: list[Path] = []
+    with contextlib.suppress(WrongKeyError):
+        given = key_files.find_identities(keys.config_dir, None, keys.identities)
+    for file in given:
         yield _unlock(file, keys, ring)
+    for file in key_files.find_identities(keys.config_dir, path, keys.identities):
+        if file not in given:
+            yield _unlock(file, keys, ring)
 
 
 def _unlock(file: Path, keys: KeyPaths, ring: Keyring) -> tuple[age.SecretKey, ...] | LockmigrateError:

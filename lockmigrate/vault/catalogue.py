@@ -179,7 +179,8 @@ class Catalogue:
         self, backup_id: str, level: str, tool: str, profile_sha256: str, result: str, millis: int
     ) -> None:
         """Remember how a check ended: `ok`, or the code of what was wrong. Never what was in the file."""
-        with self._writing() as db:
+        # A check that is lost with the power is done again; a backup that was seen must stay seen.
+        with self._writing(flush=False) as db:
             db.execute(
                 "INSERT INTO verification(backup_id, at, level, tool, profile_sha256, result, millis)"
                 " VALUES (?,?,?,?,?,?,?)",
@@ -340,8 +341,10 @@ class Catalogue:
             return [from_values(each) for each in found]
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _writing(self, *, flush: bool = True) -> Iterator[sqlite3.Connection]:
+        """One transaction; without `flush` a power failure may lose it, whole, and nothing else."""
         with self._guard():
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if flush else 'NORMAL'}")
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
