@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -273,6 +274,18 @@ def test_no_secret_is_ever_printed(desk: Desk, capfd: pytest.CaptureFixture[str]
         ["restore", "a.age", "sim://r503/empty", *files],
         ["restore", "a.age", "sim://as608/empty", *files],
         ["migrate", source, "sim://r503/empty?quirks=readback-differs:1:9", *with_credential],
+        ["verify", "a.age", "--rehearse", *files],
+        ["keys", "show", *files[:2]],
+        ["keys", "export", "copy.age", *files[:2]],
+        ["keys", "import", "copy.age", "--config-dir", str(desk.folder / "second"), *desk.keys],
+        ["trust", "list", *files[:2]],
+        ["trust", "add", str(desk.folder / "config" / "signing.pub"), "--confirm", "SHA256:wrong", *files[:2]],
+        ["vault", "list", *files[:2]],
+        ["vault", "verify", *files],
+        ["vault", "verify", "--rehearse", *files],
+        ["vault", "purge", *files[:2]],
+        ["vault", "reindex", *files],
+        ["show", "a.age", "--config-dir", str(desk.folder / "nowhere")],
         ["wipe", source, *with_credential, "--no-backup", *files],
         ["info", source, *files[:2]],
         ["info", f"sim://r503/full?password=99999999&x={password[:0]}", *files[:2]],
@@ -287,9 +300,15 @@ def test_no_secret_is_ever_printed(desk: Desk, capfd: pytest.CaptureFixture[str]
             shown = printed.replace(source, "")  # what the user typed may be repeated
             for canary in canaries:
                 assert canary.hex() not in shown.lower(), f"{command[0]} shows a secret"
+                assert base64.b64encode(canary).decode().rstrip("=") not in shown, f"{command[0]} shows a secret"
+                assert str(int.from_bytes(canary, "big")) not in shown, f"{command[0]} shows a secret"
                 assert repr(canary)[2:-1] not in shown, f"{command[0]} shows a secret"
             assert PASSPHRASE not in shown
-    journal = desk.folder / "config" / "journal.jsonl"
-    assert not any(canary.hex() in journal.read_text(encoding="utf-8") for canary in canaries)
+    for name in ("journal.jsonl", "catalogue.sqlite", "catalogue.sqlite-wal"):
+        kept = desk.folder / "config" / name
+        content = kept.read_bytes() if kept.exists() else b""
+        for canary in canaries:
+            for form in (canary, canary.hex().encode(), base64.b64encode(canary).rstrip(b"=")):
+                assert form not in content, f"{name} holds a secret"
     for path in desk.folder.rglob("*.age"):
         assert not any(canary in path.read_bytes() for canary in canaries)
