@@ -557,15 +557,20 @@ from lockmigrate.formats.backup import open_backup, read_backup
 from pathlib import Path
 identity = age.X25519Identity(bytes(range(32)))
 open_backup(read_backup(Path(sys.argv[1])), identities=[identity])
-unit = 1 if sys.platform == "darwin" else 1024
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def peak():
+    # On Linux `getrusage` still holds the peak of whoever started us, which would hide ours.
+    status = Path("/proc/self/status")
+    if status.exists():
+        return 1024 * int(status.read_text().split("VmHWM:")[1].split()[0])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+before = peak()
 for name in sys.argv[2:]:
     try:
         open_backup(read_backup(Path(name)), identities=[identity])
     except BackupError:
         continue
     sys.exit("not refused: " + name)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - before)
+print(peak() - before)
 """
 
 
