@@ -66,7 +66,7 @@ def confirm_unit(
         )
     for line in [summary] if isinstance(summary, str) else summary:
         _show(line)
-    typed = _prompt("Type the serial number of this unit to go on")
+    typed = _prompt("Type the id of this unit (its serial number, else the last part of its port) to go on")
     if typed.strip() != unit_id:
         raise Cancelled("that is not this unit; nothing was written")
 

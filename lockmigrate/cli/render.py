@@ -113,7 +113,10 @@ def _distrust(trust: str, signer: str) -> PolicyError:
     }.get(trust, f"the backup's signer {signer} is not trusted")
     hint = None
     if trust == "untrusted":
-        hint = f"compare the fingerprint with its owner, then trust add, or --trust-once {signer}"
+        hint = (
+            "compare the fingerprint with the one on paper or by voice, then --trust-once SHA256:… in full; "
+            "to trust it for good: trust add signing.pub, from the config directory it was made with"
+        )
     return PolicyError(message, hint=hint, code="untrusted")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +88,9 @@ def _policy(ctx: Context, given: dict[str, Any]) -> Policy:
 @common
 async def plan(ctx: Context, file: Path, target: str, trust_once: tuple[str, ...], **decided: Any) -> PlanResult:
     """Say what a restore would write, change and leave out. Nothing is written.
+
+    What needs a decision is answered by --decisions FILE: [[answer]] with key = "fingerprint/7" or reason =
+    "template-look-alike", and choice = "write", "skip" or "value" (with value = the slot).
 
     TARGET is a unit, which is read, or profile:NAME for a model that is not there yet. Exit code 0 when the plan can be
     carried out as it stands, 10 when something must be decided or is refused.
@@ -247,7 +251,11 @@ async def _restore_to(
         if keep:
             options = BackupOptions(prefix="before-restore", label=ctx.unit.label, purpose="before-restore")
             before = (await seal_reading(prepared.target, ring, options)).file
-        return await drain(execute(prepared, journal, before=before), ctx.common)
+        try:
+            return await drain(execute(prepared, journal, before=before), ctx.common)
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            say("note", "stopped while writing: what was proven stays on the unit; the same command again finishes it")
+            raise
 
 
 def _ask_existing(prepared: Prepared) -> Literal["merge", "replace"]:

@@ -84,9 +84,13 @@ def danger_lines(plan: PlanResult, before: str | None) -> list[str]:
     """Return what `ask.confirm_unit` shows before a restore: what happens to which unit; `before` keeps the old."""
     add = [record for record in plan.records if record.outcome in ("copy", "adjust") and not record.done]
     out = [record for record in plan.records if record.outcome not in ("copy", "adjust")]
-    lines = [f"This replaces the records on {unit_name(plan.unit)}:"]
+    does = "replaces the records on" if plan.existing or plan.removals else "writes to"
+    lines = [f"This {does} {unit_name(plan.unit)}:"]
     if add:
         lines.append(f"  write {kinds_text(add)}")
+    if plan.overwrites:
+        held = keys_text(plan.overwrites, most=MOST_EXTRA)
+        lines.append(f"  overwrite {counted(len(plan.overwrites), 'record')} that lie there now: {held}")
     if plan.removals:
         lines.append(f"  remove {counted(len(plan.removals), 'record')}: {keys_text(plan.removals, most=MOST_EXTRA)}")
     if out:
@@ -214,7 +218,7 @@ def _verify(result: VerifyResult) -> list[Block]:
         blocks += section(
             f"on the unit and not in the backup ({len(result.extra)}):", _keys(result.extra), style="bold yellow"
         )
-        blocks += section("belongs to the unit, not compared:", _keys(result.not_compared))
+        blocks += section("left as it is on the unit, not compared:", _keys(result.not_compared))
     return [*blocks, *missing(result.gaps, result.losses)]
 
 
@@ -222,7 +226,7 @@ def rehearsal_text(seen: RehearsalSeen) -> str:
     """Say how a rehearsal ended, in one line."""
     if not seen.ok:
         return f"FAILED: {seen.detail}"
-    cuts = f", and again with the line cut {seen.cuts} times" if seen.cuts else ""
+    cuts = f", and again with the line cut {counted(seen.cuts, 'time')}" if seen.cuts else ""
     return f"{seen.records} records restored into a simulated unit and read back{cuts} ({seen.duration_s:.1f} s)"
 
 
@@ -253,6 +257,9 @@ def _plan(result: PlanResult) -> list[Block]:
     rows.append(("writes", kinds_text(write) or "nothing"))
     if there:
         rows.append(("equal already", kinds_text(there)))
+    if result.overwrites:
+        held = keys_text(result.overwrites, most=MOST_EXTRA)
+        rows.append(("overwrites", f"{counted(len(result.overwrites), 'record')} that lie there now: {held}"))
     if result.removals:
         removed = keys_text(result.removals, most=MOST_EXTRA)
         rows.append(("removes", f"{counted(len(result.removals), 'record')}: {removed}"))
@@ -274,7 +281,7 @@ def _plan(result: PlanResult) -> list[Block]:
     changed = [item for item in write if item.outcome == "copy" and item.detail]
     blocks += section("changes on the target:", grouped(changed))
     blocks += _unmoved(result.records)
-    if not result.removals:
+    if not result.removals and not result.overwrites:
         blocks += section(
             f"on the target already, and not from this backup ({len(result.existing)}):", _keys(result.existing)
         )

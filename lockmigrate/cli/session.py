@@ -11,8 +11,9 @@ import click
 from lockmigrate.cli import ask
 from lockmigrate.cli.options import Context
 from lockmigrate.cli.runner import note_target
-from lockmigrate.cli.words import say
+from lockmigrate.cli.words import clean, say, to_stderr
 from lockmigrate.errors import ConfigError, LockmigrateError, WrongKeyError
+from lockmigrate.formats.backup import read_backup
 from lockmigrate.operations.keyring import KeyChoice, Keyring, is_symmetric
 from lockmigrate.protocols import Lock
 from lockmigrate.targets import Access, Target, open_target, parse_target
@@ -52,6 +53,8 @@ def ring_for(
         trust_once: fingerprints typed in full.
     """
     folder = ctx.common.config_dir
+    if file is not None and not file.is_file():
+        read_backup(file)  # says what is wrong with it before anybody types a passphrase
     passphrase: str | None = None
     if ctx.keys.passphrase_file is not None:
         passphrase = _from_file(ctx.keys.passphrase_file)
@@ -69,7 +72,7 @@ def ring_for(
                 hint="--passphrase-file FILE, or LOCKMIGRATE_PASSPHRASE_FILE",
                 code="no-passphrase",
             )
-        passphrase = ask.ask_passphrase(new=False).text
+        passphrase = ask.ask_passphrase(new=False, purpose="the keys (the words on your paper, or your own)").text
     own: str | None = None
     if ctx.keys.backup_passphrase_file is not None:
         own = _from_file(ctx.keys.backup_passphrase_file)
@@ -120,13 +123,15 @@ def _first_use(folder: Path) -> str:
     """Decision 32: the first command that seals makes the keys, with a passphrase that goes on paper."""
     from lockmigrate.vault.passphrases import generate_passphrase
 
-    click.echo(f"There are no keys in {folder} yet, so they are made now. Without them nobody can open", err=True)
-    click.echo("a backup, and nothing gets them back: the passphrase belongs on paper.", err=True)
+    to_stderr(
+        f"There are no keys in {clean(str(folder))} yet, so they are made now. Without them nobody can open a "
+        "backup, and nothing gets them back: the passphrase belongs on paper."
+    )
     passphrase = generate_passphrase()
     ask.ask_back(passphrase)
     info = keys.create_keys(folder, passphrase, generated=True)
     click.echo("", err=True)
-    click.echo("Write on the same paper:", err=True)
+    to_stderr("Write on the same paper, to compare on another computer whose file it is:")
     click.echo(f"  recipient  {info.recipient}", err=True)
     click.echo(f"  signer     {info.signer}", err=True)
     click.echo("", err=True)

@@ -72,6 +72,10 @@ def sim_serve(
     The preset is "full" if left out. With --json the line is an object with target, device, port, hci and credential
     (what opens the unit, as in a credential file).
 
+    After a ? the unit is shaped: fill=12 templates, slots, template_size, seed, finger=3 (lays that finger on the
+    sensor, for "try"), pace=1 (as slow as a real line), baud, password, address, quirks, and faults such as
+    cut=out:frame:12. A wrong name is answered with the right ones.
+
     \b
     Examples:
       lockmigrate sim serve r503/full

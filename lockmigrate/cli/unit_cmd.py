@@ -126,9 +126,11 @@ async def wipe(
             reading = await drain(read_unit(lock, label=ctx.unit.label), ctx.common)
         if comparison is not None:
             verified = await drain(verify_unit(lock, comparison, Journal(ctx.common.config_dir)), ctx.common)
-            if verified.exit_code != 0:
+            # A unit that was wiped half-way holds less than the backup, never anything else.
+            strange = [record.key for record in verified.records if "notepad-in-use" in record.reasons]
+            if verified.extra or strange:
                 raise MismatchError(
-                    f"{existing_backup} is not what the unit holds, so nothing was erased",
+                    f"the unit holds what {existing_backup} does not, so nothing was erased",
                     hint="leave --backup out, then a new one is sealed first",
                 )
         if not parsed.simulated or confirm is not None:

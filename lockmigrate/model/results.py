@@ -159,6 +159,8 @@ class PlanResult(Result, frozen=True, kw_only=True):
     removals: tuple[str, ...] = ()
     existing: tuple[str, ...] = ()
     """Records on the target that the plan would not write."""
+    overwrites: tuple[str, ...] = ()
+    """Those of them whose slot gets another finger."""
     counts: dict[str, int] = {}
     gaps: tuple[Gap, ...] = ()
     losses: tuple[Loss, ...] = ()

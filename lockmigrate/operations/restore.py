@@ -34,7 +34,7 @@ _BLOCK_TEXTS = {
     ),
     "needs-input": (
         "some records need a decision before anything is written",
-        "--dry-run shows which; answer with --decisions FILE or --accept-look-alike",
+        "the plan lists them (--dry-run); answer with --decisions FILE, or --accept-look-alike for look-alikes",
     ),
     "plan-blocked": ("the plan would widen a right or lose a safety meaning", "answer by record with --decisions FILE"),
     "consent": (
@@ -83,6 +83,7 @@ class Prepared:
             records=self.plan.records,
             removals=self.plan.removals,
             existing=self.plan.existing,
+            overwrites=self.plan.overwrites,
             counts=counts_of(self.plan.records),
             gaps=self.source.gaps,
             losses=(*self.source.snapshot.losses, *self.plan.losses),

@@ -45,14 +45,16 @@ async def verify_unit(lock: Lock, opened: Opened, journal: Journal) -> AsyncIter
     plan = prepared.plan
     not_compared = tuple(record.key for record in plan.records if record.outcome == "skip")
     compared = [record for record in plan.records if record.outcome != "skip"]
-    # What is skipped because the target's own page is in use was compared, and differs.
-    differs = [record for record in compared if not record.done] + [
-        record for record in plan.records if "notepad-in-use" in record.reasons
-    ]
-    equal = not differs and not plan.removals
+    differs = [record for record in compared if not record.done]
+    extra = (*plan.removals, *plan.overwrites)
+    equal = not differs and not extra
+    in_use = [record.key for record in plan.records if "notepad-in-use" in record.reasons]
+    remarks = (
+        (f"{', '.join(in_use)}: the unit has notes of its own there; --with notepad moves them",) if in_use else ()
+    )
     yield VerifyResult(
         exit_code=10 if opened.refusal else (0 if equal else 8),
-        warnings=prepared.target.unit.warnings,
+        warnings=(*prepared.target.unit.warnings, *remarks),
         file=opened.source.file,
         backup_id=opened.source.backup_id,
         signer=opened.signer,
@@ -60,12 +62,12 @@ async def verify_unit(lock: Lock, opened: Opened, journal: Journal) -> AsyncIter
         unit=opened.source.unit,
         target=prepared.target.unit,
         counts={
-            "equal": len(compared) - len([record for record in compared if not record.done]),
+            "equal": len(compared) - len(differs),
             "different": len(differs),
-            "extra": len(plan.removals),
+            "extra": len(extra),
         },
         records=plan.records,
-        extra=plan.removals,
+        extra=extra,
         not_compared=not_compared,
         gaps=opened.source.gaps,
         losses=opened.source.snapshot.losses,

@@ -34,6 +34,8 @@ class Plan:
     removals: tuple[str, ...]
     existing: tuple[str, ...]
     """Records on the target that the plan would not write."""
+    overwrites: tuple[str, ...]
+    """Those of them whose slot gets another finger: they are lost but for the copy made before."""
     blocked_by: tuple[str, ...]
     """Machine codes of what forbids it as it stands."""
     losses: tuple[Loss, ...]
@@ -88,6 +90,7 @@ def make_plan(
         steps=(*setting_steps, *fingers.steps, *_removal_steps(removals), *last_steps, *key_steps),
         removals=tuple(removals),
         existing=tuple(fingers.existing),
+        overwrites=tuple(fingers.overwrites) if policy.existing == "replace" else (),
         blocked_by=tuple(blocked),
         losses=tuple(losses),
         warnings=tuple(_warnings(records, fingers, policy, unit)),
@@ -133,6 +136,11 @@ class _Fingers:
         ]
 
     @property
+    def overwrites(self) -> list[str]:
+        """Occupied slots that another finger is written to."""
+        return [key for slot, (key, _) in sorted(self._held.items()) if slot in self._conflicts]
+
+    @property
     def surplus(self) -> list[str]:
         """What `replace` takes away: occupied slots that nothing is written to."""
         return [key for slot, (key, _) in sorted(self._held.items()) if slot not in self._planned]
@@ -176,7 +184,7 @@ class _Fingers:
         torn = held and self._torn(slot, key)
         if held and not torn:
             if self._policy.existing == "merge":
-                result, new = self._move(result, key, data, f"slot {slot} of the target holds another finger")
+                result, new = self._move(result, key, data, "another finger lies in this slot of the target")
                 if new is None:
                     return result
                 if self._equal(new, data):

@@ -327,7 +327,9 @@ class Ef01Lock:
             elif ack.code != Code.NO_FINGER:
                 must(ack.code in range(2, 8), "GenImg", ack.code)
             if loop.time() >= end_s:
-                raise NoAnswer("the finger sensor", tries=1, timeout_s=timeout_s, hint="lay the finger flat and wait")
+                raise NoAnswer(
+                    "a finger on the sensor", tries=1, timeout_s=timeout_s, hint="lay the finger flat and keep it there"
+                )
             await asyncio.sleep(0.2)
         slots = self._ask.slots or 1
         patience_s = self._wire.facts.answer_s + SEARCH_SLOT_S * slots

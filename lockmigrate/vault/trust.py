@@ -241,9 +241,11 @@ def check_signer(folder: Path, *, trust_once: Sequence[str] = (), namespace: str
             return None
         known = [each for each in signers if each.public_key == public_key and each.signs_for(namespace)]
         if not known:
+            other = ", nor the one given with --trust-once" if once else ""
             raise PolicyError(
-                f"the backup's signer {signer} is not trusted",
-                hint=f"compare the fingerprint with its owner, then trust add, or --trust-once {signer}",
+                f"the backup's signer {signer} is not trusted{other}",
+                hint="compare the fingerprint with the one on paper or by voice, then --trust-once SHA256:… in full; "
+                "to trust it for good: trust add signing.pub, from the config directory it was made with",
                 code="untrusted",
             )
 
