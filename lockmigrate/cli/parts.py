@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from lockmigrate.cli.reasons import TODO, explain, explain_all
+from lockmigrate.cli.reasons import NEXT_STEPS, explain, explain_all
 from lockmigrate.cli.tables import Block, Facts, Line, Table
 from lockmigrate.cli.words import counted
 from lockmigrate.model.document import Gap
@@ -113,7 +113,7 @@ def grouped(records: Iterable[RecordResult], *, todo: bool = False) -> list[tupl
         groups.setdefault((record.reasons, detail), []).append(record.key)
     rows = []
     for (reasons, detail), keys in groups.items():
-        says = [explain_all(reasons), detail or "", *(TODO.get(reason, "") for reason in reasons if todo)]
+        says = [explain_all(reasons), detail or "", *(NEXT_STEPS.get(reason, "") for reason in reasons if todo)]
         rows.append((keys_text(keys), "; ".join(part for part in says if part)))
     return rows
 

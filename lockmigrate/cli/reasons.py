@@ -75,7 +75,7 @@ REASONS: Final[dict[str, str]] = {
 }
 """Code to sentence; lower case, no full stop."""
 
-TODO: Final[dict[str, str]] = {
+NEXT_STEPS: Final[dict[str, str]] = {
     "template-look-alike": "--accept-look-alike writes them; then test with a finger",
     "capacity": "--decisions FILE chooses a slot or leaves it out; --existing replace frees the slots",
     "notepad-in-use": "--with notepad moves it all the same",

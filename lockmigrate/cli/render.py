@@ -152,7 +152,7 @@ def _encode(value: Any) -> Any:
         return MASK
     if isinstance(value, PurePath):
         return os.fspath(value)
-    raise NotImplementedError(f"no JSON form for {type(value).__name__}")
+    raise TypeError(f"no JSON form for {type(value).__name__}")
 
 
 def _plain(value: Any) -> Any:

@@ -22,7 +22,7 @@ from lockmigrate.cli.parts import (
     unit_facts,
     unit_name,
 )
-from lockmigrate.cli.reasons import TODO, explain
+from lockmigrate.cli.reasons import NEXT_STEPS, explain
 from lockmigrate.cli.tables import GAP, Block, Facts, Line, pad
 from lockmigrate.cli.words import clean, counted
 from lockmigrate.model.results import (
@@ -271,7 +271,7 @@ def _plan(result: PlanResult) -> list[Block]:
         for code in result.blocked_by:
             trouble = blocked(code)
             message = explain(code) if trouble.message == code else trouble.message
-            hint = trouble.hint or TODO.get(code)
+            hint = trouble.hint or NEXT_STEPS.get(code)
             blocks.append(Line(message, indent=2))
             if hint:
                 blocks.append(Line(hint, indent=6))

@@ -166,7 +166,7 @@ def _reveal(value: Any) -> Any:
     if isinstance(value, Secret):
         raw = value.reveal()
         return {"hex": raw.hex()} if isinstance(raw, bytes) else {"text": raw}
-    raise NotImplementedError
+    raise TypeError(f"no stored form for {type(value).__name__}")
 
 
 def _hide(kind: type, value: Any) -> Any:
