@@ -184,6 +184,12 @@ class BackupError(LockmigrateError):
     code = "corrupt"
 
 
+class ImageError(BackupError):
+    """A raw image or an exported folder is damaged, cut or of another kind."""
+
+    code = "bad-image"
+
+
 class FileTrouble(LockmigrateError):
     """A file of ours cannot be read or written (disk full, no permission, exists already)."""
 

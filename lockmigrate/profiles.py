@@ -1,13 +1,14 @@
 """Find, parse and check firmware profiles: the facts about one model, as data.
 
 A profile is TOML: no expressions, no module paths. Unknown keys are errors with their dotted path, and every number in
-`[serial]`, `[capabilities]`, `[variant]` and `[match]` names its source in `[cites]`. `[simulated]` holds what only the
-simulator invents (serial numbers, delays) and needs no source.
+`[serial]`, `[capabilities]`, `[variant]`, `[match]` and `[tables]` names its source in `[cites]`. `[simulated]` holds
+what only the simulator invents (serial numbers, delays) and needs no source.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 import os
 import re
@@ -23,7 +24,7 @@ from lockmigrate.errors import ProfileError
 from lockmigrate.model.capabilities import Capabilities
 
 PATH_VARIABLE: Final = "LOCKMIGRATE_PROFILE_PATH"
-FAMILIES: Final = ("ef01",)
+FAMILIES: Final = ("ef01", "zk", "gt511", "f5", "image")
 """Families that this version can talk to; each has a generic profile of its own name (decision 27)."""
 MAX_CHARACTERS: Final = 65_536
 """Ours: twenty times the longest shipped one. tomllib's time grows with the square of the depth of tables."""
@@ -83,6 +84,8 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the unit holds and will not give out, announced up front: section to reason."""
     variant: dict[str, Any] = {}
     """Choices among tables in the family's format; their keys are checked by the family."""
+    tables: dict[str, Any] = {}
+    """Layout of a raw dump (family `image`), declarative; compiled and checked by `formats.tables`."""
     simulated: dict[str, Any] = {}
 
 
@@ -145,6 +148,7 @@ def read_profile(path: Path) -> Profile:
     return profile
 
 
+@functools.lru_cache(maxsize=128)  # every opening looks at all profiles of its family
 def parse_profile(text: str, *, where: str) -> Profile:
     """Parse one profile from its text; see `read_profile`.
 
@@ -184,7 +188,9 @@ def check(profile: Profile, document: Mapping[str, Any]) -> list[str]:
             problems.append(f"cites.{path}: names no source")
         if not _exists(document, path):
             problems.append(f"cites.{path}: there is no such value")
-    for table in ("match", "serial", "capabilities", "variant"):
+    if profile.tables and profile.family != "image":
+        problems.append('tables: only a raw dump (family "image") is laid out by its profile')
+    for table in ("match", "serial", "capabilities", "variant", "tables"):
         for path in _numbers(document.get(table, {}), table):
             if not any(path == cited or path.startswith(cited + ".") for cited in profile.cites):
                 problems.append(f"{path}: a number without a source; add it to [cites]")

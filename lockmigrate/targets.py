@@ -7,26 +7,53 @@ No general URL parser: those lower-case names and take a MAC address for a port.
 from __future__ import annotations
 
 import difflib
-import tomllib
+import os.path
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import msgspec
-from msgspec import Struct
 
-from lockmigrate.errors import ConfigError, RefusedError, TargetError
+from lockmigrate.errors import (
+    ConnectError,
+    ConnectReason,
+    LinkLost,
+    LockmigrateError,
+    NoAnswer,
+    RefusedError,
+    TargetError,
+)
 from lockmigrate.profiles import Profile, load_profile
 from lockmigrate.protocols import Lock
+from lockmigrate.protocols.credentials import (
+    Credential,
+    Ef01Credential,
+    ZkCredential,
+    credential_for,
+    read_credentials,
+)
+from lockmigrate.protocols.door import Door
 
 if TYPE_CHECKING:
     from lockmigrate.sim.unit import SimulatedUnit
     from lockmigrate.transports.memory import LinkFaults
 
 SCHEMES: Final = ("serial", "udp", "ble", "sim", "image")
-SERIAL_OPTIONS: Final = frozenset({"profile", "baud"})
-_LATER: Final = {"udp": "ZK terminals", "ble": "Bluetooth locks", "image": "files and raw dumps"}
+OPTIONS: Final = {
+    "serial": frozenset({"profile", "baud"}),
+    "udp": frozenset({"profile"}),
+    "image": frozenset({"profile", "encoding"}),
+}
+"""What may stand behind the `?` of a target; a simulated unit's options are its family's."""
+_LATER: Final = {"ble": "Bluetooth locks"}
+ON_A_PORT: Final = ("ef01", "gt511", "f5")
+"""Families behind a serial port, in the order in which they are tried: the question of one is noise to the others.
+
+EF01's VfyPwd begins with `EF 01`, GT-511's Open with `55 AA`, the F5 count with `F5`; none holds another's start."""
+ON_A_SOCKET: Final = ("ef01", "zk", "gt511", "f5")
+ZK_PORT: Final = ":4370"
+"""ZK terminals listen there (ZK reference, section 1): on that port they are tried first (decision 27)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,24 +72,9 @@ class Target:
     @property
     def port_id(self) -> str:
         """What a unit without a serial number is told apart by: the port's last part (decision 35)."""
-        if self.scheme == "sim":
+        if self.scheme in ("sim", "udp"):
             return self.address
         return self.address.replace("\\", "/").rstrip("/").rpartition("/")[2] or self.address
-
-
-class Ef01Credential(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The `[ef01]` table of a credential file."""
-
-    password: str | None = None
-    address: str | None = None
-    unit: str | None = None
-
-    def __repr__(self) -> str:
-        return "Ef01Credential(••••••)"
-
-
-class _CredentialFile(Struct, frozen=True, forbid_unknown_fields=True):
-    ef01: Ef01Credential | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +104,7 @@ def parse_target(text: str) -> Target:
     if scheme in _LATER:
         raise TargetError(
             f'"{scheme}://" ({_LATER[scheme]}) is not part of this version',
-            hint="this version opens serial:// and sim://",
+            hint="this version opens serial://, udp://, image:// and sim://",
         )
     address, _, query = rest.partition("?")
     address = unquote(address)
@@ -106,14 +118,14 @@ def parse_target(text: str) -> Target:
         if key in options:
             raise TargetError(f'the parameter "{key}" is given twice', hint="leave one of them out")
         options[key] = unquote(value)
-    if scheme == "serial":
-        _known_options(options, SERIAL_OPTIONS)
+    if scheme in OPTIONS:
+        _known_options(scheme, options)
         _baud(options.get("baud"))
     return Target(text=text, scheme=scheme, address=address, options=options)
 
 
 _PYSERIAL: Final = frozenset({"socket", "rfc2217"})
-_EXAMPLES: Final = {"serial": "/dev/ttyUSB0", "sim": "r503/full"}
+_EXAMPLES: Final = {"serial": "/dev/ttyUSB0", "udp": "192.168.1.201:4370", "sim": "r503/full", "image": "usb-stick"}
 
 
 def _guess(text: str) -> str:
@@ -124,12 +136,13 @@ def _guess(text: str) -> str:
     return "for example serial:///dev/ttyUSB0, serial://COM3, serial://socket://HOST:PORT or sim://r503/full"
 
 
-def _known_options(options: dict[str, str], known: frozenset[str]) -> None:
+def _known_options(scheme: str, options: dict[str, str]) -> None:
+    known = OPTIONS[scheme]
     for key in options:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(sorted(known))}"
-            raise TargetError(f'a serial target has no parameter "{key}"', hint=hint)
+            raise TargetError(f'a {scheme} target has no parameter "{key}"', hint=hint)
 
 
 def _baud(text: str | None) -> int | None:
@@ -146,52 +159,18 @@ def check_variant(profile: Profile) -> None:
     Raises:
         ProfileError: the message names the dotted path.
     """
-    from lockmigrate.protocols.ef01_door import check_variant as check
+    from lockmigrate.protocols.door import door_of
 
-    check(profile)
+    door_of(profile.family).check_variant(profile)
 
 
-def read_credential(path: Path) -> Ef01Credential:
-    """Read the `[ef01]` table of a credential file (TOML).
+def read_credential(path: Path, family: str = "ef01") -> Credential:
+    """Read one family's table of a credential file (TOML).
 
     Raises:
         ConfigError: the file is missing, unreadable, not TOML, or holds something unknown. No value is repeated.
     """
-    try:
-        document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        table = msgspec.convert(document, _CredentialFile).ef01
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read the credential file {path}: {error.strerror}",
-            hint="check the path after --credential-file",
-            code="credential-file",
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):
-        raise ConfigError(
-            f"the credential file {path} is not TOML",
-            hint='values stand in quotes: password = "00000000"',
-            code="credential-file",
-        ) from None
-    except msgspec.ValidationError as error:
-        raise ConfigError(
-            f"the credential file {path}: {str(error).partition(' - ')[0]}",
-            hint='it holds a table as [ef01] with password = "00000000" and address = "ffffffff", both hex',
-            code="credential-file",
-        ) from None
-    if table is None:
-        raise ConfigError(
-            f"the credential file {path} has no table [ef01]",
-            hint="tables are named as the family of the unit",
-            code="credential-file",
-        )
-    for name, value in (("password", table.password), ("address", table.address)):
-        if value is not None and (len(value) != 8 or not all(digit in "0123456789abcdefABCDEF" for digit in value)):
-            raise ConfigError(
-                f"the credential file {path}: [ef01] {name} is not four bytes in hex",
-                hint="eight digits of 0 to 9 and a to f, in quotes",
-                code="credential-file",
-            )
-    return table
+    return credential_for(read_credentials(path), path, family)
 
 
 async def open_target(target: Target, access: Access) -> Lock:
@@ -201,23 +180,109 @@ async def open_target(target: Target, access: Access) -> Lock:
         TargetError, ProfileError, ConfigError: what was asked cannot be understood.
         ConnectError: the port cannot be opened, or something unknown is behind it.
         RefusedError, LinkError: the unit refuses or stays silent.
+        ImageError: a file or folder is damaged or of another kind.
     """
     name = access.profile or target.options.get("profile")
     profile = load_profile(name) if name else None
-    credential = read_credential(access.credential_file) if access.credential_file else None
     if target.scheme == "sim":
-        return await _open_simulated(target, profile, credential, access)
-    from lockmigrate.transports.serial import open_serial
-
-    explicit = _baud(target.options.get("baud"))
-    facts = profile.serial if profile else None
-    link: Any = await open_serial(target.address, baud=explicit or (facts.baud if facts else 57600))
-    return await _open_ef01(link, target, profile, credential, access, explicit_baud=explicit)
+        return await _open_simulated(target, profile, access)
+    if target.scheme == "image":
+        return await _open_image(target, profile)
+    return await _Caller(target, profile, access).open()
 
 
-async def _open_simulated(
-    target: Target, profile: Profile | None, credential: Ef01Credential | None, access: Access
-) -> Lock:
+class _Caller:
+    """Opens a port and tries the families that may be behind it, one after the other."""
+
+    def __init__(self, target: Target, profile: Profile | None, access: Access) -> None:
+        self._target, self._profile, self._access = target, profile, access
+        self._credentials = read_credentials(access.credential_file) if access.credential_file else {}
+        self._trouble: LockmigrateError | None = None
+
+    async def open(self) -> Lock:
+        families = self._families()
+        link: Any = None
+        try:
+            for family in families:
+                link = link or await self._dial()
+                try:
+                    return await _through_the_door(family, link, self._door(family))
+                except (NoAnswer, LinkLost, ConnectError) as error:
+                    self._nobody(error, last=family == families[-1])
+                    if isinstance(error, LinkLost):
+                        # What another family says may make a unit hang up: the next one is asked on a new call.
+                        await link.close()
+                        link = None
+        except BaseException:
+            if link is not None:
+                await link.close()
+            raise
+        raise AssertionError("the last family's trouble was raised")
+
+    def _nobody(self, error: LockmigrateError, *, last: bool) -> None:
+        """Go on to the next family, unless this was the last one or the trouble is not that of a wrong family."""
+        if isinstance(error, ConnectError) and error.reason is not ConnectReason.UNKNOWN_UNIT:
+            raise error
+        self._trouble = _the_better(self._trouble, error)
+        if last:
+            raise self._trouble
+
+    def _families(self) -> tuple[str, ...]:
+        """The families to try: the named profile's, else those that the place allows and the credential is for."""
+        if self._profile is not None:
+            return (self._profile.family,)
+        address = self._target.address
+        if self._target.scheme == "udp":
+            order: tuple[str, ...] = ("zk",)
+        elif "://" not in address:
+            order = ON_A_PORT
+        elif address.endswith(ZK_PORT):
+            order = ("zk", *(family for family in ON_A_SOCKET if family != "zk"))
+        else:
+            order = ON_A_SOCKET
+        fitting = tuple(family for family in order if family in self._credentials)
+        if self._access.credential_file and not fitting:
+            credential_for(self._credentials, self._access.credential_file, order[0])
+        return fitting or order
+
+    def _door(self, family: str) -> Door:
+        file = self._access.credential_file
+        return Door(
+            target=self._target.text,
+            port_id=self._target.port_id,
+            profile=self._profile,
+            explicit_baud=_baud(self._target.options.get("baud")),
+            credential=credential_for(self._credentials, file, family) if file else None,
+        )
+
+    async def _dial(self) -> Any:
+        from lockmigrate.transports.trace import TraceLink
+
+        if self._target.scheme == "udp":
+            from lockmigrate.transports.udp import open_udp
+
+            link: Any = await open_udp(self._target.address)
+        else:
+            from lockmigrate.transports.serial import open_serial
+
+            facts = self._profile.serial if self._profile else None
+            baud = _baud(self._target.options.get("baud")) or (facts.baud if facts else 57600)
+            link = await open_serial(self._target.address, baud=baud)
+        try:
+            return TraceLink(link, self._access.trace) if self._access.trace is not None else link
+        except BaseException:
+            await link.close()
+            raise
+
+
+def _the_better(first: LockmigrateError | None, second: LockmigrateError) -> LockmigrateError:
+    """Of two troubles the one that tells more: that something unknown talks, before silence; else the earlier."""
+    if first is None or (isinstance(second, ConnectError) and not isinstance(first, ConnectError)):
+        return second
+    return first
+
+
+async def _open_simulated(target: Target, profile: Profile | None, access: Access) -> Lock:
     from lockmigrate import sim
 
     name, _, preset = target.address.partition("/")
@@ -225,6 +290,7 @@ async def _open_simulated(
     options.pop("profile", None)
     state = options.pop("state", None)
     model = load_profile(name)
+    credential = read_credential(access.credential_file, model.family) if access.credential_file else None
     unit = sim.open_unit(model, preset or "full", options, state=Path(state) if state else None)
     instant = options.get("pace", "0") in ("0", "")
     return await open_on_unit(unit, target, profile=profile, credential=credential, access=access, instant=instant)
@@ -235,7 +301,7 @@ async def open_on_unit(
     target: Target,
     *,
     profile: Profile | None = None,
-    credential: Ef01Credential | None = None,
+    credential: Credential | None = None,
     access: Access | None = None,
     instant: bool = True,
     faults: LinkFaults | None = None,
@@ -246,54 +312,55 @@ async def open_on_unit(
         ConnectError, RefusedError, LinkError: as for any unit.
     """
     from lockmigrate.transports.memory import MemoryLink
+    from lockmigrate.transports.trace import TraceLink
 
     if credential is None and unit.credential:
-        credential = msgspec.convert(unit.credential, Ef01Credential)
-    link: Any = MemoryLink.open(unit.device, instant=instant, faults=faults)
-    named = profile or (unit.profile if unit.profile.name != unit.profile.family else None)
-    return await _open_ef01(link, target, named, credential, access or Access(), explicit_baud=None)
-
-
-async def _open_ef01(
-    link: Any,
-    target: Target,
-    profile: Profile | None,
-    credential: Ef01Credential | None,
-    access: Access,
-    *,
-    explicit_baud: int | None,
-) -> Lock:
-    from lockmigrate.protocols.ef01_door import Ef01Door, open_module
-
+        credential = msgspec.convert(unit.credential, _CREDENTIALS[unit.profile.family])
+    datagrams = unit.device is unit.datagram_device
+    link: Any = MemoryLink.open(unit.device, instant=instant, faults=faults, datagrams=datagrams)
     try:
-        if access.trace is not None:
-            from lockmigrate.transports.trace import TraceLink
-
+        if access is not None and access.trace is not None:
             link = TraceLink(link, access.trace)
-        door = Ef01Door(
+        door = Door(
             target=target.text,
             port_id=target.port_id,
             simulated=target.simulated,
-            profile=profile,
-            explicit_baud=explicit_baud,
-            address=int(credential.address, 16) if credential and credential.address else None,
-            password=bytes.fromhex(credential.password) if credential and credential.password else None,
+            profile=profile or (unit.profile if unit.profile.name != unit.profile.family else None),
+            credential=credential,
         )
-        lock = await open_module(link, door)
-        await _same_unit(lock, credential)
+        return await _through_the_door(unit.profile.family, link, door)
     except BaseException:
         await link.close()
         raise
+
+
+_CREDENTIALS: Final[dict[str, type[Credential]]] = {"ef01": Ef01Credential, "zk": ZkCredential}
+
+
+async def _open_image(target: Target, profile: Profile | None) -> Lock:
+    """A folder is what a terminal writes to a USB disk; a file is a raw dump."""
+    from lockmigrate.protocols.door import door_of
+
+    path = Path(target.address)
+    door = Door(target=target.text, port_id=path.name or str(path), profile=profile)
+    if os.path.isfile(path):  # noqa: ASYNC240, PTH113 - unlike Path.is_file it raises for no path at all
+        return await door_of("image").open_unit(path, door)
+    from lockmigrate.protocols.zk_folder import open_folder
+
+    return await open_folder(path, door, encoding=target.options.get("encoding"))
+
+
+async def _through_the_door(family: str, link: Any, door: Door) -> Lock:
+    from lockmigrate.protocols.door import door_of
+
+    lock = await door_of(family).open_unit(link, door)
+    wanted = door.credential.unit if door.credential else None
+    if wanted is not None:
+        unit = await lock.identify()
+        if unit.id != wanted:
+            raise RefusedError(
+                f'the credential file is for the unit "{wanted}", this one is "{unit.id}"',
+                hint="give the file that belongs to this unit",
+                code="credential-of-other-unit",
+            )
     return lock
-
-
-async def _same_unit(lock: Lock, credential: Ef01Credential | None) -> None:
-    if credential is None or credential.unit is None:
-        return
-    unit = await lock.identify()
-    if unit.id != credential.unit:
-        raise RefusedError(
-            f'the credential file is for the unit "{credential.unit}", this one is "{unit.id}"',
-            hint="give the file that belongs to this unit",
-            code="credential-of-other-unit",
-        )

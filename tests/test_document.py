@@ -259,7 +259,12 @@ def test_a_secret_has_no_dictionary_to_look_into() -> None:
 
 
 def test_the_list_of_secret_fields_is_derived_from_the_types() -> None:
-    assert SECRET_FIELDS == {"Setting": ("hidden",), "AccessKey": ("secret",)}
+    assert SECRET_FIELDS == {
+        "Setting": ("hidden",),
+        "AccessKey": ("secret",),
+        "PinData": ("digits",),
+        "CardData": ("number",),
+    }
 
     class Fresh(Struct):
         plain: str
@@ -465,3 +470,15 @@ def test_a_later_complete_document_of_the_same_unit_supersedes() -> None:
 
 def test_counts_tell_every_kind() -> None:
     assert document().counts() == {"users": 1, "pins": 0, "cards": 0, "fingerprints": 2, "faces": 0, "schedules": 0}
+
+
+def test_a_template_of_a_file_from_before_there_were_several_kinds_of_data_is_still_read() -> None:
+    """docs/backup-format.md, section 11: what one release writes, every later one reads."""
+    line = (
+        b'{"credential_type":"Fingerprint","data":{"finger":0,"sha256":"00","size":1,"template":{"attachment":"a",'
+        b'"offset":0,"size":1},"template_format":"ef01/classic-0000/-/1"},"key":"fingerprint/0","origin":{}}\n'
+    )
+    sections = {**to_sections(document()), "credentials": line}
+    (found,) = from_sections(sections, ()).credentials
+    assert isinstance(found.data, TemplateData)
+    assert found.data.template_format == "ef01/classic-0000/-/1"

@@ -117,3 +117,73 @@ def test_two_programs_on_one_port_do_not_disturb_each_other(bench: Bench, medium
             out, _ = first.communicate(timeout=60)
             assert first.returncode == 0
             assert json.loads(out)["counts"]["fingerprints"] == 25
+
+
+@pytest.mark.parametrize("medium", MEDIA)
+@pytest.mark.parametrize("family", ["gt511", "f5"])
+def test_the_other_serial_families_survive_backup_wipe_and_restore_byte_for_byte(
+    bench: Bench, medium: str, family: str
+) -> None:
+    """The family is found without being named, also behind a pseudo terminal, where the speed has to be found too."""
+    state = bench.folder / "unit.state"
+    with served(medium, f"{family}/full?fill=12", state) as target:
+        target = target.partition("?")[0]
+        named = ["--profile", family] if medium == "tcp" else []  # a socket has no speed to tell families apart by
+        before = flash(family, state)
+        assert len(before.templates) == 12
+        unit = bench.run("info", target, *named)["unit"]
+        assert unit["family"] == family
+        assert bench.run("backup", target, "-o", "old.age", *named)["counts"]["fingerprints"] == 12
+        assert flash(family, state).image() == before.image(), "reading changed the unit"
+        bench.run("wipe", target, "--backup", "old.age", "--confirm", unit["id"], *named)
+        assert flash(family, state).templates == {}
+        restored = bench.run("restore", "old.age", target, "--confirm", unit["id"], *named)
+        assert {record["proof"] for record in restored["records"] if record["kind"] == "fingerprint"} == {"V4"}
+        assert bench.run("verify", "old.age", target, *named)["counts"]["different"] == 0
+    assert flash(family, state).image() == before.image()
+
+
+@contextlib.contextmanager
+def terminal(what: str, state: Path, medium: str) -> Iterator[tuple[str, Any]]:
+    """A served ZK terminal; yields its target and the table of its credential file."""
+    command = [sys.executable, "-m", "lockmigrate", "sim", "serve", what, "--state", str(state), "--json", medium]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            told = json.loads(process.stdout.readline())
+            yield told["target"], told["credential"]
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+
+
+@pytest.mark.parametrize("profile", ["zk", "zk-bw"])
+def test_a_terminal_moves_from_tcp_to_udp_byte_for_byte(bench: Bench, profile: str) -> None:
+    old_state, new_state = bench.folder / "old.state", bench.folder / "new.state"
+    key = bench.folder / "terminal.toml"
+    with terminal(f"{profile}/full?comm_key=123456", old_state, "--tcp") as (old, credential):
+        key.write_text(f"[zk]\ncomm_key = {credential['comm_key']}\n", encoding="utf-8")
+        key.chmod(0o600)
+        assert bench.run("info", old, expect=2)["code"] == "no-credential"
+        made = bench.run("backup", old, "-o", "old.age", "--credential-file", str(key))
+        assert made["counts"]["users"] == 40
+    with terminal(f"{profile}/empty", new_state, "--udp") as (new, _):
+        assert new.startswith("udp://127.0.0.1:")
+        unit = bench.run("info", new)["unit"]
+        planned = bench.run("plan", "old.age", new)
+        assert planned["executable"]
+        restored = bench.run("restore", "old.age", new, "--confirm", unit["id"])
+        moved = [record for record in restored["records"] if record["outcome"] in ("copy", "adjust")]
+        assert {record["proof"] for record in moved} == {"V4"}
+        assert bench.run("verify", "old.age", new)["counts"]["different"] == 0
+    assert flash(profile, new_state).image() == flash(profile, old_state).image()
+
+
+def test_a_wrong_communication_key_is_tried_once(bench: Bench) -> None:
+    key = bench.folder / "terminal.toml"
+    key.write_text("[zk]\ncomm_key = 1\n", encoding="utf-8")
+    key.chmod(0o600)
+    with terminal("zk/full?comm_key=123456", bench.folder / "state", "--tcp") as (target, _):
+        error = bench.run("info", target, "--credential-file", str(key), expect=4)
+    assert error["code"] == "wrong-credential"
+    assert "123456" not in json.dumps(error)

@@ -8,7 +8,7 @@ import functools
 import gc
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,10 @@ from lockmigrate.operations.backup import BackupOptions, backup, check_destinati
 from lockmigrate.operations.journal import Journal
 from lockmigrate.operations.keyring import KeyChoice, Keyring
 from lockmigrate.operations.on_paper import plan_for_profile, source_in_memory
-from lockmigrate.operations.opening import Opened, open_file, show
+from lockmigrate.operations.opening import Opened, open_file
 from lockmigrate.operations.reading import Reading, read_unit
 from lockmigrate.operations.restore import Prepared, execute, prepare
+from lockmigrate.operations.show import show
 from lockmigrate.operations.units import info, try_finger, wipe
 from lockmigrate.operations.verify import verify_file, verify_unit
 from lockmigrate.planning.policy import Policy
@@ -800,8 +801,8 @@ class KillingJournal(Journal):
         super().__init__(config_dir)
         self._left, self._turns = at, turns
 
-    def note(self, event: str, *, unit_id: str, backup_id: str, key: str | None = None) -> None:
-        super().note(event, unit_id=unit_id, backup_id=backup_id, key=key)
+    def note_all(self, event: str, keys: Iterable[str | None], *, unit_id: str, backup_id: str) -> None:
+        super().note_all(event, keys, unit_id=unit_id, backup_id=backup_id)
         if event == "started":
             self._left -= 1
             if self._left == 0:
@@ -1102,8 +1103,8 @@ def test_a_target_is_parsed(text: str, scheme: str, address: str, options: dict[
         ("gopher://x", "serial"),
         ("://x", "serial"),
         ("ble://AA:BB:CC:DD:EE:FF", "serial://"),
-        ("udp://10.0.0.7:4370", "serial://"),
-        ("image://dump.bin", "serial://"),
+        ("udp://10.0.0.7:4370?baud=9600", "known are"),
+        ("image://dump.bin?profil=x", "profile"),
         ("serial://", "/dev/ttyUSB0"),
         ("serial://?baud=9600", "/dev/ttyUSB0"),
         ("sim://", "r503/full"),

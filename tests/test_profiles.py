@@ -29,6 +29,10 @@ from lockmigrate.targets import check_variant
 SHIPPED = (
     "as608", "ef01", "fpm10a", "hlk-zw101", "hlk-zw111", "r307", "r307-768", "r502-a", "r503", "zfm-20",
 )  # fmt: skip
+OTHERS = (
+    "example-keypad-eeprom", "f5", "gt-511c3", "gt-521f52", "gt511", "image", "waveshare-fp-c", "zk", "zk-bw",
+)  # fmt: skip
+"""Profiles of the other families; `SHIPPED` are those of EF01."""
 UNTOLD = ("as608", "ef01", "fpm10a", "r307", "r307-768", "zfm-20")
 """Models that no answer of the unit tells apart."""
 
@@ -72,7 +76,7 @@ def _refusal(text: str) -> str:
 
 
 def test_exactly_the_profiles_we_promise_are_shipped() -> None:
-    assert profiles.profile_names() == sorted(SHIPPED)
+    assert profiles.profile_names() == sorted([*SHIPPED, *OTHERS])
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -83,6 +87,14 @@ def test_a_shipped_profile_loads_and_says_where_it_comes_from(name: str) -> None
     assert profile.serial is not None
     assert profile.serial.baud == profile.serial.bauds[0]
     assert len(set(profile.serial.bauds)) == len(profile.serial.bauds)
+    cited = {source for names in profile.cites.values() for source in names}
+    assert cited == set(profile.sources), "every source is used"
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_profile_of_another_family_loads_and_uses_every_source(name: str) -> None:
+    profile = load_profile(name)
+    assert (profile.name, profile.evidence) == (name, "documented")
     cited = {source for names in profile.cites.values() for source in names}
     assert cited == set(profile.sources), "every source is used"
 
@@ -254,7 +266,7 @@ def test_a_folder_of_ones_own_wins_over_the_shipped_profiles(tmp_path: Path, mon
     assert load_profile("r503").title == "Mine"
     assert load_profile("sample").title == "Sample"
     assert load_profile("r502-a").title.startswith("GROW")
-    assert profiles.profile_names() == sorted([*SHIPPED, "sample"])
+    assert profiles.profile_names() == sorted([*SHIPPED, *OTHERS, "sample"])
 
 
 @pytest.mark.parametrize(("asked", "near"), [("r530", "r503"), ("zw101", "hlk-zw101"), ("R307", "r307")])

@@ -18,7 +18,7 @@ from lockmigrate.operations.on_paper import source_in_memory
 from lockmigrate.operations.reading import Reading, read_unit
 from lockmigrate.operations.rehearse import RehearsalOutcome, rehearse, rehearse_file
 from lockmigrate.operations.restore import Source
-from lockmigrate.profiles import profile_names
+from lockmigrate.profiles import load_all
 from lockmigrate.sim.unit import SimulatedUnit
 from lockmigrate.targets import Access, open_target, parse_target
 from lockmigrate.vault.keys import create_keys
@@ -40,7 +40,7 @@ async def source_of(target: str) -> Source:
     return source_in_memory(reading)
 
 
-@pytest.mark.parametrize("profile", profile_names())
+@pytest.mark.parametrize("profile", [profile.name for profile in load_all() if profile.family != "image"])
 async def test_a_backup_of_every_profile_is_restorable(profile: str) -> None:
     source = await source_of(f"sim://{profile}/half?fill=6")
     outcome: RehearsalOutcome = await last(rehearse(source))

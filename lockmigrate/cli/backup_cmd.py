@@ -17,9 +17,9 @@ from lockmigrate.operations.backup import BackupOptions, check_destination, read
 from lockmigrate.operations.backup import backup as run_backup
 from lockmigrate.operations.journal import Journal
 from lockmigrate.operations.opening import age_remarks, open_file
-from lockmigrate.operations.opening import show as show_opened
 from lockmigrate.operations.rehearse import RehearsalOutcome
 from lockmigrate.operations.rehearse import rehearse as run_rehearsal
+from lockmigrate.operations.show import show as show_opened
 from lockmigrate.operations.vault_memory import remember_rehearsal
 from lockmigrate.operations.verify import verify_file, verify_unit
 

@@ -105,9 +105,17 @@ def _run_text(run: list[tuple[str, str]]) -> Iterator[tuple[str | None, str]]:
 
 
 def grouped(records: Iterable[RecordResult], *, todo: bool = False) -> list[tuple[str, str]]:
-    """Return rows of keys and why, one row for all records with the same reasons."""
+    """Return rows of keys and why, one row for all records with the same reasons.
+
+    What shares the fate of a listed record (a PIN that of its user) is counted in a last row, not listed.
+    """
+    listed = list(records)
+    keys_here = {record.key for record in listed}
+    following = [record for record in listed if record.follows in keys_here]
     groups: dict[tuple[tuple[str, ...], str | None], list[str]] = {}
-    for record in records:
+    for record in listed:
+        if record.follows in keys_here:
+            continue
         # A detail that differs record by record would undo the grouping where the reason says it all.
         detail = record.detail if record.outcome in ("adjust", "needs_input", "copy") else None
         groups.setdefault((record.reasons, detail), []).append(record.key)
@@ -115,7 +123,7 @@ def grouped(records: Iterable[RecordResult], *, todo: bool = False) -> list[tupl
     for (reasons, detail), keys in groups.items():
         says = [explain_all(reasons), detail or "", *(NEXT_STEPS.get(reason, "") for reason in reasons if todo)]
         rows.append((keys_text(keys), "; ".join(part for part in says if part)))
-    return rows
+    return [*rows, ("with them", kinds_text(following))] if following else rows
 
 
 def section(title: str, rows: Sequence[tuple[str, str]], *, style: str | None = "bold") -> list[Block]:

@@ -40,7 +40,7 @@ REASONS: Final[dict[str, str]] = {
     "time-rounded": "the target keeps times less exactly",
     "end-2400": "the target writes the end of a day differently",
     "zone-differs": "old and new unit are in different time zones",
-    "zone-table-unknown": "the unit's time zone table is not known",
+    "zone-table-unknown": "what the time zone or group allows is not in the backup",
     "holiday-unsupported": "the target has no holidays",
     "no-public-layout": "nobody has published how this is stored; it is kept as raw bytes",
     "card-number-rule": "the target reads card numbers by another rule",
@@ -56,6 +56,13 @@ REASONS: Final[dict[str, str]] = {
     "no-keypad": "the target has no keypad",
     "write-refused": "the unit refused to store it",
     "read-back-differs": "what was read back is not what was written",
+    "uid-duplicate": "two records of the old unit claim the same number",
+    "user-id-duplicate": "two users have the same id",
+    "user-id-unsupported": "the target takes only numbers as user ids",
+    "user-missing": "it belongs to a user that does not exist",
+    "count-differs": "the unit counts other records than it gave out",
+    "record-damaged": "the record's own check fails; it is kept as raw bytes",
+    "record-blank": "the record is in use and says nothing that a lock could use",
     # -- why a plan or a restore is refused --
     "needs-input": "some records need a decision",
     "plan-blocked": "the plan would widen a right or lose a safety meaning",
@@ -67,6 +74,9 @@ REASONS: Final[dict[str, str]] = {
     "stale": "a newer backup of this unit is known",
     "rehearsal-failed": "restoring into a simulated unit failed",
     # -- what families say of their units --
+    "nothing-there": "the folder holds nothing that a terminal writes",
+    "bad-image": "the file or folder is damaged, cut or of another kind",
+    "unit-busy": "somebody is working at the unit, or it is in its menu",
     "write-check": "the unit took the bytes but could not check them",
     "unit-unknown": "the unit has no serial number, so that it cannot be told from another one",
     "write-only": "the unit stores it and never gives it out",
@@ -77,6 +87,8 @@ REASONS: Final[dict[str, str]] = {
 
 NEXT_STEPS: Final[dict[str, str]] = {
     "template-look-alike": "--accept-look-alike writes them; then test with a finger",
+    "zone-table-unknown": "--decisions FILE answers by reason",
+    "uid-duplicate": "--decisions FILE chooses which of them is written",
     "capacity": "--decisions FILE chooses a slot or leaves it out; --existing replace frees the slots",
     "notepad-in-use": "--with notepad moves it all the same",
     "consent": "--consent REF records where the consent is kept",

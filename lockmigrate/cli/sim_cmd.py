@@ -59,13 +59,27 @@ def sim_list(ctx: Context) -> SimListResult:
     metavar="[PORT]",
     help="Serve on a TCP port of this computer, else on a pty where there is one.",
 )
+@click.option(
+    "--udp",
+    is_flag=False,
+    flag_value=ANY_PORT,
+    default=None,
+    type=click.IntRange(0, 65535),
+    metavar="[PORT]",
+    help="Serve on a UDP port of this computer (terminals of the family zk).",
+)
 @click.option("--state", type=click.Path(path_type=Path), metavar="FILE", help="Keep the unit's memory in FILE.")
 @click.option(
     "--option", "options", multiple=True, metavar="KEY=VALUE", help="What would follow the ? of a sim:// target."
 )
 @common
 def sim_serve(
-    ctx: Context, units: tuple[str, ...], tcp: int | None, state: Path | None, options: tuple[str, ...]
+    ctx: Context,
+    units: tuple[str, ...],
+    tcp: int | None,
+    udp: int | None,
+    state: Path | None,
+    options: tuple[str, ...],
 ) -> Any:
     """Serve a simulated unit to other programs until Ctrl-C. The first line says where: a target.
 
@@ -81,15 +95,20 @@ def sim_serve(
       lockmigrate sim serve r503/full
       lockmigrate sim serve r503/half --tcp 4000
       lockmigrate sim serve "r503/full?seed=7&password=12345678"
+      lockmigrate sim serve "zk/full?comm_key=1234" --udp 4370
     """
     from lockmigrate.errors import ConfigError
 
     if state is not None and len(units) > 1:
         raise ConfigError("--state is one unit's memory", hint="serve each unit with a command of its own")
+    if tcp is not None and udp is not None:
+        raise ConfigError("--tcp and --udp exclude each other", hint="serve the unit twice, with one --state FILE each")
     if tcp and len(units) > 1:
         raise ConfigError("one TCP port serves one unit", hint="--tcp without a number takes any free port for each")
+    if udp and len(units) > 1:
+        raise ConfigError("one UDP port serves one unit", hint="--udp without a number takes any free port for each")
     opened = [_open(unit, options, state) for unit in units]
-    return _serve_all(opened, tcp, as_json=ctx.common.json)
+    return _serve_all(opened, tcp, udp, as_json=ctx.common.json)
 
 
 def parse_unit(text: str) -> tuple[str, str, dict[str, str]]:
@@ -128,14 +147,15 @@ def _open(text: str, options: tuple[str, ...], state: Path | None) -> SimulatedU
     return sim.open_unit(load_profile(name), preset, given, state=state or (Path(kept) if kept else None))
 
 
-async def _serve_all(units: list[SimulatedUnit], tcp: int | None, *, as_json: bool) -> None:
+async def _serve_all(units: list[SimulatedUnit], tcp: int | None, udp: int | None, *, as_json: bool) -> None:
     """Serve all until one of them ends, by Ctrl-C or by a line that is cut."""
     import asyncio
 
     from lockmigrate.sim.serve import serve
 
     tasks = [
-        asyncio.create_task(serve(unit, tcp_port=tcp, pty=True, on_ready=_announce(unit, as_json))) for unit in units
+        asyncio.create_task(serve(unit, tcp_port=tcp, pty=True, on_ready=_announce(unit, as_json), udp_port=udp))
+        for unit in units
     ]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -31,7 +31,7 @@ _TARGET = click.argument("target", shell_complete=complete_targets)
 async def info(ctx: Context, target: str) -> InfoResult:
     """Say what a unit is and what can be carried.
 
-    Reads only. Shows model, serial number or port, how many fingerprints it holds and can hold, the profile that was
+    Reads only. Shows model, serial number or port, what it holds and can hold, the profile that was
     chosen, and what a backup of it will and will not contain.
 
     \b
@@ -93,9 +93,9 @@ async def wipe(
 ) -> WipeResult:
     """Erase people's data from a unit that goes out of service.
 
-    Fingerprints and notepad go; settings, address, password and speed stay, so that the lock's own controller still
-    finds its module. A backup is sealed first, unless --backup FILE is one that equals the unit, or --no-backup is
-    given.
+    Users, PINs, cards, fingerprints, time zones, notes and log go; settings, address, password, network and speed
+    stay, so that the lock's own controller still finds its module, and you your terminal. A backup is sealed first,
+    unless --backup FILE is one that equals the unit, or --no-backup is given.
 
     \b
     Example:
@@ -146,4 +146,4 @@ async def wipe(
 def _danger(unit_id: str, counts: dict[str, int], *, sealing: bool) -> list[str]:
     held = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing that it counts"
     after = ["A backup is sealed first."] if sealing else ["No backup is made now."]
-    return [f'This erases {held} from the unit "{unit_id}", and its notepad.', *after]
+    return [f'This erases {held} from the unit "{unit_id}", and what people left in its notes, tables and log.', *after]

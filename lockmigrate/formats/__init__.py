@@ -14,16 +14,22 @@ from msgspec import Struct
 
 from lockmigrate.errors import FrameError
 from lockmigrate.model.capabilities import Capabilities
+from lockmigrate.model.document import Snapshot
 from lockmigrate.model.records import (
     AccessKey,
     Attachment,
+    Combination,
     Coverage,
     Credential,
+    Group,
     Lock,
+    LogEntry,
     Loss,
+    Schedule,
     Setting,
     User,
 )
+from lockmigrate.model.steps import Fitted
 
 
 class Sections(Struct, frozen=True, kw_only=True):
@@ -33,6 +39,10 @@ class Sections(Struct, frozen=True, kw_only=True):
     capabilities: Capabilities
     users: tuple[User, ...] = ()
     credentials: tuple[Credential, ...] = ()
+    groups: tuple[Group, ...] = ()
+    combinations: tuple[Combination, ...] = ()
+    schedules: tuple[Schedule, ...] = ()
+    log: tuple[LogEntry, ...] = ()
     settings: tuple[Setting, ...] = ()
     access_keys: tuple[AccessKey, ...] = ()
     coverage: dict[str, Coverage] = {}
@@ -40,7 +50,14 @@ class Sections(Struct, frozen=True, kw_only=True):
     attachments: tuple[Attachment, ...] = ()
 
 
-FAMILY_MODULES: Final = {"ef01": "lockmigrate.formats.ef01_tables"}
+FAMILY_MODULES: Final = {
+    "ef01": "lockmigrate.formats.ef01_tables",
+    "zk": "lockmigrate.formats.zk_tables",
+    "gt511": "lockmigrate.formats.gt511_tables",
+    "f5": "lockmigrate.formats.f5_tables",
+    "image": "lockmigrate.formats.tables",
+}
+"""Family to the module that decodes its tables."""
 
 
 def decode(family: str, tables: Mapping[str, bytes], variant: Mapping[str, Any]) -> Sections:
@@ -60,6 +77,30 @@ def decode(family: str, tables: Mapping[str, bytes], variant: Mapping[str, Any])
     module = importlib.import_module(FAMILY_MODULES[family])
     sections: Sections = module.decode(tables, variant)
     return sections
+
+
+def occupied(family: str, tables: Mapping[str, bytes], variant: Mapping[str, Any]) -> frozenset[str] | None:
+    """Return the keys of what the unit's own index or list names; None where these tables hold no such list.
+
+    Raises:
+        FrameError: a table does not follow its layout.
+    """
+    module = importlib.import_module(FAMILY_MODULES[family])
+    keys: frozenset[str] | None = module.occupied(tables, variant)
+    return keys
+
+
+def fitted(source: Snapshot, target: Snapshot) -> dict[str, Fitted]:
+    """Say how the target would hold the source's users; empty for families without users.
+
+    Raises:
+        FrameError: a record does not follow its layout.
+    """
+    module = importlib.import_module(FAMILY_MODULES[target.lock.family])
+    if source.lock.family != target.lock.family or not hasattr(module, "fitted"):
+        return {}
+    found: dict[str, Fitted] = module.fitted(source, target)
+    return found
 
 
 def parse(layout: Construct[Any, Any], data: bytes, what: str) -> Any:

@@ -190,6 +190,14 @@ def format_id(params: SysParams | None, algorithm: str | None, size: int | None)
     return f"ef01/{owner}/{text}/{size if size else '?'}"
 
 
+def occupied(tables: Mapping[str, bytes], variant: Mapping[str, Any]) -> frozenset[str] | None:
+    """Return the keys of the slots that the module's own index names; see `lockmigrate.formats.occupied`."""
+    del variant
+    if INDEX not in tables:
+        return None
+    return frozenset(f"fingerprint/{slot}" for slot in occupied_slots(tables[INDEX]))
+
+
 def decode(tables: Mapping[str, bytes], variant: Mapping[str, Any]) -> Sections:
     """Decode all tables of one module.
 

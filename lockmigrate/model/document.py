@@ -18,11 +18,15 @@ from lockmigrate.model.capabilities import Capabilities
 from lockmigrate.model.records import (
     AccessKey,
     Attachment,
+    Combination,
     Coverage,
     Credential,
+    Group,
     Lock,
+    LogEntry,
     Loss,
     RawRef,
+    Schedule,
     Setting,
     User,
 )
@@ -78,6 +82,10 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     capabilities: Capabilities
     users: tuple[User, ...] = ()
     credentials: tuple[Credential, ...] = ()
+    groups: tuple[Group, ...] = ()
+    combinations: tuple[Combination, ...] = ()
+    schedules: tuple[Schedule, ...] = ()
+    log: tuple[LogEntry, ...] = ()
     settings: tuple[Setting, ...] = ()
     access_keys: tuple[AccessKey, ...] = ()
     coverage: dict[str, Coverage] = {}
@@ -128,12 +136,13 @@ class Snapshot(Struct, frozen=True, kw_only=True):
         )
 
     def counts(self) -> dict[str, int]:
-        """Return how many records of each kind there are."""
+        """Return how many records of each kind there are; groups, combinations and log lines only where any are."""
         kinds = {"PIN": "pins", "RFID": "cards", "Fingerprint": "fingerprints", "Face": "faces"}
-        found = {"users": len(self.users), **dict.fromkeys(kinds.values(), 0), "schedules": 0}
+        found = {"users": len(self.users), **dict.fromkeys(kinds.values(), 0), "schedules": len(self.schedules)}
         for credential in self.credentials:
             found[kinds[credential.credential_type]] += 1
-        return found
+        more = {"groups": len(self.groups), "combinations": len(self.combinations), "log_entries": len(self.log)}
+        return found | {name: number for name, number in more.items() if number}
 
     def _table_of(self, item: Attachment) -> Table | None:
         return next((table for table in self.tables if f"raw/{table.name}.bin" == item.entry), None)
@@ -152,6 +161,10 @@ _SECTIONS: Final[dict[str, tuple[type, bool]]] = {
     "capabilities": (Capabilities, True),
     "users": (User, False),
     "credentials": (Credential, False),
+    "groups": (Group, False),
+    "combinations": (Combination, False),
+    "schedules": (Schedule, False),
+    "log": (LogEntry, False),
     "settings": (Setting, False),
     "access_keys": (AccessKey, False),
     "coverage": (dict[str, Coverage], True),
@@ -190,6 +203,23 @@ def to_sections(snapshot: Snapshot) -> dict[str, bytes]:
     return sections
 
 
+def _typed(line: bytes) -> bytes:
+    """Give a credential of before there were several kinds of data the kind that they all had."""
+    item = msgspec.json.decode(line)
+    if isinstance(item, dict) and isinstance(item.get("data"), dict):
+        item["data"].setdefault("type", "template")
+    return msgspec.json.encode(item)
+
+
+def _decoded(decoder: msgspec.json.Decoder[Any], name: str, line: bytes) -> Any:
+    try:
+        return decoder.decode(line)
+    except msgspec.ValidationError:
+        if name != "credentials":
+            raise
+    return decoder.decode(_typed(line))
+
+
 def from_sections(sections: Mapping[str, bytes], tables: tuple[Table, ...]) -> Snapshot:
     """Decode what `to_sections` made.
 
@@ -203,7 +233,7 @@ def from_sections(sections: Mapping[str, bytes], tables: tuple[Table, ...]) -> S
         kind, single = _SECTIONS[name]
         decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(kind, dec_hook=_hide)
         try:
-            items = [decoder.decode(line) for line in data.splitlines()]
+            items = [_decoded(decoder, name, line) for line in data.splitlines()]
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             detail = str(error) if isinstance(error, msgspec.ValidationError) else "not JSON"
             raise BackupError(f"records/{name}.jsonl is malformed: {detail}", code="malformed") from None

@@ -70,6 +70,13 @@ LOSS_CODES: Final = frozenset(
         "no-keypad",
         "write-refused",
         "read-back-differs",
+        # Added to the page's list for ZK terminals: two records that claim one number, a template that belongs
+        # to nobody, a user id that the target cannot hold.
+        "uid-duplicate",
+        "user-id-duplicate",
+        "user-id-unsupported",
+        "user-missing",
+        "count-differs",
     }
 )
 """The closed list of neutral-format 2.10."""
@@ -105,17 +112,85 @@ class User(Struct, frozen=True, kw_only=True):
 
     key: str
     origin: dict[str, Any]
+    """`user_index`: the unit's own number, on which everything else hangs."""
     user_name: str | None = None
+    """The decoded text, for people; None where it is no text in any encoding that we try."""
+    user_name_raw: str | UnsetType = UNSET
+    """Hex of the bytes as the unit holds them, up to the first NUL: what is written back."""
+    user_name_encoding: str | UnsetType = UNSET
     user_unique_id: int | UnsetType | None = UNSET
     user_status: Literal["OccupiedEnabled", "OccupiedDisabled"] = "OccupiedEnabled"
     user_type: str | UnsetType = UNSET
     credential_rule: Literal["Single", "Dual", "Tri"] | UnsetType = UNSET
     privilege: Literal["user", "enroller", "admin", "owner"] | UnsetType | None = UNSET
+    external_id: str | UnsetType | None = UNSET
+    """What people know the person by: a payroll number (ZK's user id)."""
+    group: str | UnsetType | None = UNSET
+    """Key of the group."""
+    schedules: tuple[str, ...] | UnsetType | None = UNSET
+    """Keys of schedules; None: the group's."""
     raw: tuple[RawRef, ...] = ()
     vendor: dict[str, Any] = {}
 
 
-class TemplateData(Struct, frozen=True, kw_only=True):
+class Group(Struct, frozen=True, kw_only=True):
+    """A group of users that share schedules and a way of verifying (2.3)."""
+
+    key: str
+    origin: dict[str, Any]
+    schedules: tuple[str, ...] = ()
+    verify_style: int | UnsetType | None = UNSET
+    """The family's own number, as the unit gave it."""
+    honours_holidays: bool | UnsetType | None = UNSET
+    raw: tuple[RawRef, ...] = ()
+    vendor: dict[str, Any] = {}
+
+
+class Combination(Struct, frozen=True, kw_only=True):
+    """Groups that open together (2.3); a ZK user whose group is in no combination cannot open."""
+
+    key: str
+    origin: dict[str, Any]
+    groups: tuple[str, ...] = ()
+    raw: tuple[RawRef, ...] = ()
+    vendor: dict[str, Any] = {}
+
+
+class DayWindow(Struct, frozen=True, kw_only=True):
+    """One day of a `WeekTable`: `HH:MM` as read; `start` later than `end` is closed all day (ZK)."""
+
+    start: str
+    end: str
+
+
+class Schedule(Struct, frozen=True, kw_only=True):
+    """When a user or a credential counts (2.5)."""
+
+    key: str
+    origin: dict[str, Any]
+    kind: Literal["WeekDay", "YearDay", "DailyRepeating", "MonthDay", "WeekTable", "Unknown"]
+    days: tuple[DayWindow, ...] = ()
+    """`WeekTable`: seven, Sunday first."""
+    end_rule: Literal["inclusive", "exclusive", "unknown"] = "unknown"
+    why: Literal["unreadable", "opaque", "missing-table", "impossible-date"] | None = None
+    """`Unknown` only: a limit exists, and why its meaning is not known."""
+    raw: tuple[RawRef, ...] = ()
+    vendor: dict[str, Any] = {}
+
+
+class LogEntry(Struct, frozen=True, kw_only=True):
+    """One line of the unit's log (2.8); archived, never written to a unit."""
+
+    seq: int
+    time_local: str | None = None
+    operation: str | None = None
+    source: str | None = None
+    user: str | None = None
+    """The unit's own id of the person, as the line holds it."""
+    vendor: dict[str, Any] = {}
+
+
+class TemplateData(Struct, frozen=True, kw_only=True, tag_field="type", tag="template"):
     """What is known of a fingerprint (2.4): the template itself lies in an attachment."""
 
     template_format: str
@@ -123,7 +198,22 @@ class TemplateData(Struct, frozen=True, kw_only=True):
     size: int
     sha256: str
     finger: int = 0
-    """ISO 19794-2 finger position; 0 is unknown, which it is wherever a module only numbers slots."""
+    """ISO 19794-2 finger position; 0 is unknown, which it is wherever a unit only numbers slots."""
+    origin_finger: int | UnsetType = UNSET
+    """Device numbering (ZK 0..9); no public mapping to ISO finger codes exists."""
+
+
+class PinData(Struct, frozen=True, kw_only=True, tag_field="type", tag="pin"):
+    """A PIN: text, because leading zeros count."""
+
+    digits: Secret
+
+
+class CardData(Struct, frozen=True, kw_only=True, tag_field="type", tag="card"):
+    """A card: the number as the unit shows it, and the rule by which it is made from the card."""
+
+    number: Secret
+    number_rule: Literal["u32be", "u32le", "u64be", "wiegand26", "text", "unknown"] = "unknown"
 
 
 class Credential(Struct, frozen=True, kw_only=True):
@@ -135,12 +225,17 @@ class Credential(Struct, frozen=True, kw_only=True):
     user: str | None = None
     status: Literal["enabled", "disabled", "blocked", "unknown"] = "enabled"
     data_state: DataState = "known"
-    data: TemplateData | None = None
+    data: TemplateData | PinData | CardData | None = None
     duress: bool = False
     schedules: tuple[str, ...] = ()
     name: str | UnsetType | None = UNSET
     raw: tuple[RawRef, ...] = ()
     vendor: dict[str, Any] = {}
+
+    @property
+    def template(self) -> TemplateData | None:
+        """The template, where this is a biometric credential that was given out."""
+        return self.data if isinstance(self.data, TemplateData) else None
 
 
 class Setting(Struct, frozen=True, kw_only=True):
@@ -196,5 +291,5 @@ class Attachment(Struct, frozen=True, kw_only=True):
     media: str = "application/octet-stream"
 
 
-SECRET_FIELDS: Final = secret_fields(Lock, User, Credential, Setting, AccessKey, TemplateData)
+SECRET_FIELDS: Final = secret_fields(Lock, User, Credential, Setting, AccessKey, TemplateData, PinData, CardData)
 """Derived: struct name to its secret fields. Templates are attachments and are reached only through `Snapshot`."""

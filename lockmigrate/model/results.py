@@ -47,6 +47,8 @@ class RecordResult(Struct, frozen=True, kw_only=True):
     detail: str | None = None
     done: bool = False
     """Equal on the target already, nothing to write."""
+    follows: str | None = None
+    """The record whose fate it shares: a PIN in a user's record, a finger of a user who is not written."""
 
 
 class Result(Struct, frozen=True, kw_only=True):

@@ -17,9 +17,24 @@ class Step:
     action: Literal["put", "remove"]
     origin: dict[str, Any]
     """Where on the unit, in the family's words: `credential_index`, `register`, `page`."""
-    value: bytes | int | None = field(default=None, repr=False)
+    value: bytes | int | str | None = field(default=None, repr=False)
+    also: tuple[str, ...] = ()
+    """Keys of other source records that this very write carries: a PIN and a card in a user's record."""
     was_empty: bool = True
     """Nothing lies there now, so that a failed write can be taken back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A user's record as the target would hold it, and what changes on the way. Computed by the family's format."""
+
+    record: bytes = field(repr=False)
+    changes: tuple[tuple[str, str], ...] = ()
+    """(loss code, detail) for what is equal or narrower: a cut name."""
+    questions: tuple[tuple[str, str], ...] = ()
+    """(loss code, detail) for what a person has to supply or decide."""
+    refusals: tuple[tuple[str, str], ...] = ()
+    """(loss code, detail) for what would widen a right or lose a safety meaning."""
 
 
 DoneStatus = Literal["written", "removed", "refused", "differs"]

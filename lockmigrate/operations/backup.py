@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from lockmigrate.errors import ConfigError, FileTrouble
+from lockmigrate.errors import ConfigError, FileTrouble, ImageError
 from lockmigrate.formats.backup import default_name, new_backup_id, seal, write_backup
 from lockmigrate.model.document import Snapshot, to_sections
 from lockmigrate.model.results import BackupResult, Progress, Unit
@@ -72,6 +72,7 @@ async def backup(lock: Lock, ring: Keyring, options: BackupOptions) -> AsyncIter
             yield item
         else:
             reading = item
+    something_there(reading)
     result = await seal_reading(reading, ring, options)
     yield replace(result, duration_s=round(time.monotonic() - started, 3))
 
@@ -84,6 +85,7 @@ async def rehearse_reading(lock: Lock, options: BackupOptions) -> AsyncIterator[
             yield item
         else:
             reading = item
+    something_there(reading)
     snapshot = reading.snapshot
     yield BackupResult(
         exit_code=_exit_code(snapshot, strict=options.strict),
@@ -98,6 +100,20 @@ async def rehearse_reading(lock: Lock, options: BackupOptions) -> AsyncIterator[
         losses=snapshot.losses,
         duration_s=round(time.monotonic() - started, 3),
     )
+
+
+def something_there(reading: Reading) -> None:
+    """A folder that holds nothing is a fine target, and no source: more likely it is the wrong one.
+
+    Raises:
+        ImageError: none of the files that a terminal writes lies there.
+    """
+    if reading.unit.details.get("medium") == "file" and not reading.snapshot.users and not reading.snapshot.credentials:
+        raise ImageError(
+            f"{reading.unit.target} holds nothing that a terminal writes to a USB disk",
+            hint="user.dat and the template files lie in the root of the disk; is it the right folder?",
+            code="nothing-there",
+        )
 
 
 def check_destination(options: BackupOptions) -> None:
@@ -134,7 +150,7 @@ async def seal_reading(reading: Reading, ring: Keyring, options: BackupOptions) 
     entries = {f"raw/{table.name}.bin": table.data for table in snapshot.tables}
     entries |= {f"records/{name}.jsonl": data for name, data in to_sections(snapshot).items()}
     config_dir = ring.choice.config_dir
-    meta = _manifest(unit, snapshot, _with_policy(options, ring), backup_id)
+    meta = _manifest(unit, snapshot, reading.variant, _with_policy(options, ring), backup_id)
     meta["previous"] = None if ring.throw_away else previous_of(config_dir, unit)
     data, file_key = seal(meta, entries, recipients=recipients, passphrase=passphrase, signing_key=signing_key)
     opened = write_backup(path, data, file_key, force=options.force)
@@ -171,7 +187,9 @@ def _exit_code(snapshot: Snapshot, *, strict: bool) -> int:
     return 9 if gaps or losses else 0
 
 
-def _manifest(unit: Unit, snapshot: Snapshot, options: BackupOptions, backup_id: str) -> dict[str, Any]:
+def _manifest(
+    unit: Unit, snapshot: Snapshot, variant: dict[str, Any], options: BackupOptions, backup_id: str
+) -> dict[str, Any]:
     now = datetime.now(UTC).replace(microsecond=0)
     profile = load_profile(unit.profile)
     expires = now + timedelta(days=options.expires_days) if options.expires_days else None
@@ -187,14 +205,14 @@ def _manifest(unit: Unit, snapshot: Snapshot, options: BackupOptions, backup_id:
             "serial": unit.serial,
             "hardware": lock.hardware_rev,
             "firmware": lock.firmware_rev,
-            "transport": "simulated" if unit.simulated else "serial",
+            "transport": "simulated" if unit.simulated else unit.target.partition("://")[0],
             "clock": None,
         },
         "unit": msgspec.to_builtins(unit),
         "profile": {
             "id": profile.name,
             "sha256": hashlib.sha256(msgspec.json.encode(profile, order="sorted")).hexdigest(),
-            "variant": _variant(unit, profile.variant),
+            "variant": _without_floats(variant),
         },
         "counts": snapshot.counts(),
         "tables": [
@@ -225,11 +243,11 @@ def _manifest(unit: Unit, snapshot: Snapshot, options: BackupOptions, backup_id:
     return meta
 
 
-def _variant(unit: Unit, variant: dict[str, Any]) -> dict[str, Any]:
+def _without_floats(value: Any) -> Any:
     """What the decoder was told, so that the drift check tells it the same. TOML has floats, a manifest has none."""
-    fingerprint = unit.capabilities.credentials.fingerprint
-    told = {**variant, "dialect": unit.details.get("dialect"), "slots": fingerprint.slots if fingerprint else None}
-    return {key: value for key, value in told.items() if not isinstance(value, float)}
+    if isinstance(value, dict):
+        return {key: _without_floats(item) for key, item in value.items() if not isinstance(item, float)}
+    return [_without_floats(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _count(codes: Any) -> dict[str, int]:

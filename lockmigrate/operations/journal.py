@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,18 +37,22 @@ class Journal:
         return frozenset(started)
 
     def note(self, event: str, *, unit_id: str, backup_id: str, key: str | None = None) -> None:
-        """Append one line.
+        """Append one line; see `note_all`."""
+        self.note_all(event, [key], unit_id=unit_id, backup_id=backup_id)
+
+    def note_all(self, event: str, keys: Iterable[str | None], *, unit_id: str, backup_id: str) -> None:
+        """Append a line for each record, and flush them to the disk together.
 
         Raises:
             FileTrouble: the journal cannot be written.
         """
-        line = {"at": utc_now(), "event": event, "unit": unit_id, "backup": backup_id}
-        if key is not None:
-            line["key"] = key
+        head = {"at": utc_now(), "event": event, "unit": unit_id, "backup": backup_id}
+        lines = [head if key is None else {**head, "key": key} for key in keys]
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Where a confirmation is lost with the power, the slot itself tells: it reads back equal.
-            _append(self._path, json.dumps(line).encode() + b"\n", flush=event == "started")
+            text = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+            _append(self._path, text, flush=event == "started")
         except OSError as error:
             raise FileTrouble(
                 f"cannot write the journal {self._path}: {error.strerror}",
@@ -98,7 +102,8 @@ class MemoryJournal(Journal):
         """See `Journal.unconfirmed`; one unit and one backup are all there is."""
         return frozenset(self._started)
 
-    def note(self, event: str, *, unit_id: str, backup_id: str, key: str | None = None) -> None:
-        """See `Journal.note`."""
-        if key is not None:
-            (self._started.add if event == "started" else self._started.discard)(key)
+    def note_all(self, event: str, keys: Iterable[str | None], *, unit_id: str, backup_id: str) -> None:
+        """See `Journal.note_all`."""
+        for key in keys:
+            if key is not None:
+                (self._started.add if event == "started" else self._started.discard)(key)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from lockmigrate.formats import fitted
 from lockmigrate.formats.ef01_tables import SysParams, format_id
+from lockmigrate.formats.f5_tables import format_id as f5_format_id
+from lockmigrate.formats.gt511_tables import format_id as gt511_format_id
 from lockmigrate.model.document import Metadata, Snapshot, Table
 from lockmigrate.model.records import Lock
 from lockmigrate.model.results import PlanResult, Unit, counts_of
@@ -28,14 +31,18 @@ def plan_for_profile(source: Source, name: str, policy: Policy) -> PlanResult:
     """
     profile = load_profile(name)
     unit = _unit(profile)
+    variant = profile.variant
     empty = Snapshot(
         metadata=Metadata(),
-        lock=Lock(family=profile.family, protocol={"name": profile.family, "variant": profile.variant.get("dialect")}),
+        lock=Lock(
+            family=profile.family,
+            protocol={"name": profile.family, "variant": variant.get("dialect", variant.get("record_bytes"))},
+        ),
         capabilities=unit.capabilities,
         settings=tuple(item for item in source.snapshot.settings if not item.key.startswith("setting/ef01.notepad")),
-        tables=(Table(name="0003-notepad", data=b"", rows=profile.variant.get("notepad_pages", 16), read_at_utc=""),),
+        tables=(Table(name="0003-notepad", data=b"", rows=variant.get("notepad_pages", 16), read_at_utc=""),),
     )
-    plan = make_plan(source.snapshot, empty, unit, policy)
+    plan = make_plan(source.snapshot, empty, unit, policy, fitted=fitted(source.snapshot, empty))
     warning = f"against the profile {name}, not a unit: the module itself may say otherwise"
     return PlanResult(
         exit_code=0 if plan.executable else 10,
@@ -56,9 +63,9 @@ def plan_for_profile(source: Source, name: str, policy: Policy) -> PlanResult:
 def _unit(profile: Profile) -> Unit:
     fingerprint = profile.capabilities.credentials.fingerprint
     credentials = profile.capabilities.credentials
-    if fingerprint is not None:
+    if fingerprint is not None and profile.family != "image":
         size = fingerprint.template_size_bytes
-        identifier = format_id(_params(profile), "*", size)
+        identifier = _format(profile, size)
         fingerprint = replace(fingerprint, used=0, template_formats=(identifier,))
         credentials = replace(credentials, fingerprint=fingerprint)
     return Unit(
@@ -72,6 +79,17 @@ def _unit(profile: Profile) -> Unit:
         target=f"profile:{profile.name}",
         capabilities=replace(profile.capabilities, credentials=credentials),
     )
+
+
+def _format(profile: Profile, size: int | None) -> str:
+    """The format of a model's templates as far as its profile tells; `*` for an algorithm that only the unit knows."""
+    if profile.family == "ef01":
+        return format_id(_params(profile), "*", size)
+    if profile.family == "zk":
+        return f"zk/zkfinger/{profile.variant.get('fp_version', '?')}"
+    if profile.family == "gt511":
+        return gt511_format_id(profile.name, "*")
+    return f5_format_id("*", size)
 
 
 def _params(profile: Profile) -> SysParams | None:

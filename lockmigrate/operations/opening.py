@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import msgspec
 
@@ -14,7 +14,8 @@ from lockmigrate.errors import BackupError, FrameError, LockmigrateError, Policy
 from lockmigrate.formats import Sections, decode
 from lockmigrate.formats.backup import DateCheck, OpenedBackup, open_backup, read_backup
 from lockmigrate.model.document import Snapshot, Table, from_sections
-from lockmigrate.model.results import ShowResult, Unit
+from lockmigrate.model.records import Schedule
+from lockmigrate.model.results import Unit
 from lockmigrate.model.secret import Secret
 from lockmigrate.operations.keyring import Keyring
 from lockmigrate.operations.restore import Source
@@ -208,7 +209,12 @@ def drifted(opened: OpenedBackup, snapshot: Snapshot) -> list[str]:
     credentials = tuple(msgspec.structs.replace(item, name=msgspec.UNSET) for item in snapshot.credentials)
     keys = tuple(item for item in snapshot.access_keys if item.kind != "given")
     pairs = {
+        "users": (snapshot.users, again.users),
         "credentials": (credentials, again.credentials),
+        "groups": (snapshot.groups, again.groups),
+        "combinations": (snapshot.combinations, again.combinations),
+        "schedules": (snapshot.schedules, again.schedules),
+        "log": (snapshot.log, again.log),
         "settings": (snapshot.settings, again.settings),
         "access_keys": (keys, again.access_keys),
         "coverage": (snapshot.coverage, again.coverage),
@@ -236,6 +242,11 @@ def read_again(opened: OpenedBackup, snapshot: Snapshot) -> Snapshot:
         credentials=tuple(
             msgspec.structs.replace(item, name=names.get(item.key, msgspec.UNSET)) for item in again.credentials
         ),
+        users=again.users,
+        groups=again.groups,
+        combinations=again.combinations,
+        schedules=again.schedules,
+        log=again.log,
         settings=again.settings,
         access_keys=(*again.access_keys, *given),
         coverage=again.coverage,
@@ -254,23 +265,40 @@ def _decoded(opened: OpenedBackup, snapshot: Snapshot) -> Sections:
 
 
 def _check_records(snapshot: Snapshot) -> None:
-    """What planning relies on: keys stand once, each finger has a slot of its own, settings have their form.
+    """What planning relies on: keys stand once, each record has a place of its own, settings have their form.
 
     Raises:
         BackupError: code `malformed`.
     """
-    kinds = (snapshot.users, snapshot.credentials, snapshot.settings, snapshot.access_keys)
-    keys = [item.key for kind in kinds for item in kind]
+    tables: list[Any] = [*snapshot.groups, *snapshot.combinations, *snapshot.schedules]
+    records: list[Any] = [*snapshot.users, *snapshot.credentials, *tables]
+    keys = [item.key for item in (*records, *snapshot.settings, *snapshot.access_keys)]
     if len(set(keys)) != len(keys):
         raise BackupError("two records of the backup have the same key", code="malformed")
-    slots: set[int] = set()
-    for item in snapshot.credentials:
-        slot = item.origin.get("credential_index")
-        if not isinstance(slot, int) or isinstance(slot, bool) or not 0 <= slot <= MAX_SLOT or slot in slots:
-            raise BackupError(f"{item.key} has no slot of its own", code="malformed")
-        slots.add(slot)
-        if item.data is not None:
-            snapshot.bytes_of(item.data.template)
+    for record in records:
+        for ref in record.raw:
+            snapshot.bytes_of(ref)
+    for item in snapshot.users:
+        if not _number(item.origin.get("user_index"), MAX_SLOT) or not item.raw:
+            raise BackupError(f"{item.key} has no number of its own", code="malformed")
+    for table in tables:
+        unread = isinstance(table, Schedule) and table.kind == "Unknown"
+        if not _number(table.origin.get("number"), MAX_SLOT) or not (table.raw or unread):
+            raise BackupError(f"{table.key} has no number of its own", code="malformed")
+    slots: set[tuple[str, int]] = set()
+    for credential in snapshot.credentials:
+        origin = credential.origin
+        if credential.template is not None:
+            snapshot.bytes_of(credential.template.template)
+        if "user_index" in origin:
+            finger = credential.credential_type != "Fingerprint" or _number(origin.get("finger"), 0xFF)
+            if _number(origin["user_index"], MAX_SLOT) and finger:
+                continue
+            raise BackupError(f"{credential.key} has no place of its own", code="malformed")
+        slot = origin.get("credential_index")
+        if not _number(slot, MAX_SLOT) or (credential.credential_type, slot) in slots:
+            raise BackupError(f"{credential.key} has no slot of its own", code="malformed")
+        slots.add((credential.credential_type, slot))
     for setting in snapshot.settings:
         hidden = isinstance(setting.hidden, Secret)
         if setting.key.startswith("setting/ef01.notepad."):
@@ -284,60 +312,8 @@ def _check_records(snapshot: Snapshot) -> None:
             raise BackupError(f"{setting.key} has not the form of such a setting", code="malformed")
 
 
-def show(opened: Opened, *, reveal: bool = False) -> ShowResult:
-    """What `show FILE` prints: the contents without a secret, unless a person at a terminal asked for them."""
-    source = opened.source
-    return ShowResult(
-        exit_code=10 if opened.refusal else 0,
-        file=source.file,
-        backup_id=source.backup_id,
-        created_at=opened.created_at,
-        signer=opened.signer,
-        signer_name=opened.signer_name,
-        trust=opened.trust,
-        unit=source.unit,
-        counts=source.snapshot.counts(),
-        records=tuple(_visible(source.snapshot, reveal=reveal)),
-        gaps=source.gaps,
-        losses=source.snapshot.losses,
-        manifest_sha256=opened.manifest_sha256,
-        label=opened.label,
-    )
-
-
-def _visible(snapshot: Snapshot, *, reveal: bool) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for item in snapshot.credentials:
-        row: dict[str, Any] = {
-            "key": item.key,
-            "kind": "fingerprint",
-            "slot": item.origin.get("credential_index"),
-            "state": item.data_state,
-            "name": item.name if isinstance(item.name, str) else None,
-        }
-        if item.data is not None:
-            row |= {"format": item.data.template_format, "size_bytes": item.data.size}
-        rows.append(row)
-    for setting in snapshot.settings:
-        secret = setting.hidden if isinstance(setting.hidden, Secret) else None
-        rows.append(
-            {
-                "key": setting.key,
-                "kind": "setting",
-                "value": setting.value if secret is None else _secret(secret, reveal=reveal),
-                "unit": setting.unit,
-                "device_bound": setting.device_bound,
-            }
-        )
-    rows += [
-        {"key": key.key, "kind": "access_key", "value": _secret(key.secret, reveal=reveal)}
-        for key in snapshot.access_keys
-    ]
-    return rows
-
-
-def _secret(secret: Secret, *, reveal: bool) -> str:
-    return secret.reveal_bytes().hex() if reveal else "hidden"
+def _number(value: Any, highest: int) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= highest
 
 
 def _text(value: Any) -> str | None:

@@ -11,9 +11,7 @@ from msgspec.structs import replace
 from lockmigrate.errors import TornRead
 from lockmigrate.formats import decode
 from lockmigrate.model.document import Gap, Metadata, Snapshot, Table
-from lockmigrate.model.records import AccessKey
 from lockmigrate.model.results import Progress, Unit
-from lockmigrate.model.secret import Secret
 from lockmigrate.profiles import load_profile
 from lockmigrate.protocols import EVERYTHING, Lock, Section
 from lockmigrate.protocols.clock import utc_now
@@ -29,6 +27,8 @@ class Reading:
 
     unit: Unit
     snapshot: Snapshot
+    variant: dict[str, Any]
+    """What the decoder was told beside the tables."""
 
 
 async def read_unit(
@@ -60,7 +60,7 @@ async def read_unit(
             snapshot = assemble(lock, after, tables, gaps, label=label)
             if sections == EVERYTHING:
                 after = replace(after, label=label)
-            yield Reading(after, snapshot)
+            yield Reading(after, snapshot, lock.variant)
             return
     raise TornRead(
         f"the contents of {before.id} changed while they were read, {TRIES} times",
@@ -94,19 +94,15 @@ def assemble(lock: Lock, unit: Unit, tables: list[Table], gaps: list[Gap], *, la
         capabilities=sections.capabilities,
         users=sections.users,
         credentials=sections.credentials,
+        groups=sections.groups,
+        combinations=sections.combinations,
+        schedules=sections.schedules,
+        log=sections.log,
         settings=sections.settings,
-        access_keys=(*sections.access_keys, *(key for key in _given(lock) if key.key not in known)),
+        access_keys=(*sections.access_keys, *(key for key in lock.given if key.key not in known)),
         coverage=sections.coverage,
         losses=sections.losses,
         attachments=sections.attachments,
         tables=tuple(tables),
-        gaps=tuple(replace(gap, announced=gap.section in announced) for gap in gaps),
+        gaps=tuple(replace(gap, announced=gap.announced or gap.section in announced) for gap in gaps),
     )
-
-
-def _given(lock: Lock) -> list[AccessKey]:
-    """What the technician gave to open the old unit is needed to erase it one day, so it is kept too."""
-    password: Any = getattr(lock, "sent_password", None)
-    if password is None:
-        return []
-    return [AccessKey(key="access_key/ef01.password", kind="given", secret=Secret(password))]

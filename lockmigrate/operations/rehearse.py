@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -29,7 +29,7 @@ from lockmigrate.operations.keyring import KeyPaths
 from lockmigrate.operations.opening import open_file
 from lockmigrate.operations.reading import Reading, read_unit
 from lockmigrate.operations.restore import Prepared, Source, execute, prepare
-from lockmigrate.planning.policy import Policy
+from lockmigrate.planning.policy import Answer, Choice, Decisions, Policy
 from lockmigrate.profiles import Profile, load_profile
 from lockmigrate.sim.unit import SimulatedUnit
 from lockmigrate.targets import Target, open_on_unit
@@ -38,8 +38,20 @@ from lockmigrate.version import SOURCE
 
 CUTS: Final = 3
 """How many times the line is cut, at points spread over the whole conversation."""
+ROOM: Final = 3000
+"""Users and templates of a stand-in for a unit that tells neither; ours."""
 _TARGET: Final = Target(text="sim://rehearsal", scheme="sim", address="rehearsal")
-_POLICY: Final = Policy(accept_look_alike=True)
+_DOUBTS: Final[tuple[tuple[str, Choice], ...]] = (
+    ("zone-table-unknown", "write"),
+    ("user-id-duplicate", "write"),
+    ("uid-duplicate", "skip"),
+    ("user-missing", "skip"),
+)
+"""How questions that a person has to answer are answered in a rehearsal: what can be written is."""
+_POLICY: Final = Policy(
+    accept_look_alike=True,
+    decisions=Decisions(answer=tuple(Answer(reason=reason, choice=choice) for reason, choice in _DOUBTS)),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,13 +152,20 @@ def _ended(
 
 def stand_in(source: Source, profile: Profile) -> SimulatedUnit:
     """Make an empty simulated unit of the same model, sized as the backup says (decision 26)."""
-    fingerprint = source.unit.capabilities.credentials.fingerprint
+    held = source.unit.capabilities
+    fingerprint = held.credentials.fingerprint
     facts: dict[str, object] = {
         **source.unit.details,
         "firmware": source.unit.firmware,
         "slots": fingerprint.slots if fingerprint else None,
         "template_size_bytes": fingerprint.template_size_bytes if fingerprint else None,
+        "users": held.number_of_total_users_supported,
     }
+    if held.user_records:
+        # A folder says nothing of room; what it holds has to fit.
+        people, fingers = len(source.snapshot.users), len(source.snapshot.credentials)
+        facts["users"] = facts["users"] or max(people, ROOM)
+        facts["slots"] = facts["slots"] or max(fingers, ROOM)
     dialect = source.unit.details.get("dialect")
     model = replace(profile, variant={**profile.variant, "dialect": dialect}) if dialect else profile
     return sim.open_unit(model, "empty", sim.stand_in_options(profile, facts))
@@ -214,32 +233,45 @@ async def _read(unit: SimulatedUnit) -> Reading:
 
 
 def compare(source: Snapshot, target: Snapshot, written: set[str]) -> list[str]:
-    """Name the records that are not on the target as the backup has them: bytes for templates, values for settings."""
+    """Name the records that are not on the target as the backup has them: bytes where there are any, else values."""
     differences = []
-    mine = {item.key: item for item in source.credentials}
-    theirs = {item.key: item for item in target.credentials}
+    theirs: dict[str, Any] = {item.key: item for item in _records(target)}
+    mine: dict[str, Any] = {item.key: item for item in _records(source)}
     for key in sorted(written & mine.keys()):
         wanted, found = mine[key], theirs.get(key)
-        if wanted.data is None:
+        if isinstance(wanted, Credential) and wanted.data is None:
             continue
-        same = found is not None and found.data is not None and _meaning(wanted) == _meaning(found)
-        if not same or _template(target, found) != _template(source, wanted):
+        same = found is not None and _meaning(wanted) == _meaning(found)
+        if not same or _bytes(target, found) != _bytes(source, wanted):
             differences.append(key)
     held = {item.key: item for item in target.settings}
     for item in source.settings:
         there = held.get(item.key)
         if item.key in written and (there is None or (there.value, there.hidden) != (item.value, item.hidden)):
             differences.append(item.key)
-    differences += sorted(theirs.keys() - mine.keys())
+    people = {item.key for item in target.users} | {item.key for item in target.credentials}
+    differences += sorted(people - mine.keys())
     return differences
 
 
-def _template(snapshot: Snapshot, item: Credential | None) -> bytes | None:
-    return snapshot.bytes_of(item.data.template) if item is not None and item.data is not None else None
+def _records(snapshot: Snapshot) -> tuple[Any, ...]:
+    return (
+        *snapshot.users,
+        *snapshot.credentials,
+        *snapshot.groups,
+        *snapshot.combinations,
+        *snapshot.schedules,
+    )
 
 
-def _meaning(item: Credential) -> tuple[object, ...]:
-    return (item.origin, item.credential_type, item.status, item.duress)
+def _bytes(snapshot: Snapshot, item: Any) -> tuple[bytes, ...]:
+    return tuple(snapshot.bytes_of(ref) for ref in item.raw)
+
+
+def _meaning(item: Any) -> tuple[object, ...]:
+    if isinstance(item, Credential):
+        return (item.origin, item.credential_type, item.status, item.duress, type(item.data), item.vendor)
+    return (item.origin, item.vendor.get("zk", {}).get("verify_mode") or 0)
 
 
 def rehearse_file(path: Path, key_paths: KeyPaths, *, cuts: int = CUTS) -> RehearsalOutcome:

@@ -7,12 +7,13 @@ of what the target holds; `execute` writes. Nothing is written to a unit before 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
 from lockmigrate.errors import MismatchError, PolicyError
+from lockmigrate.formats import fitted, occupied
 from lockmigrate.model.document import Gap, Snapshot
 from lockmigrate.model.records import Loss
 from lockmigrate.model.results import PlanResult, Progress, RecordResult, RestoreResult, Unit, counts_of
@@ -128,7 +129,14 @@ async def prepare(
             code="wrong-target",
         )
     unconfirmed = journal.unconfirmed(unit.id, source.backup_id)
-    plan = make_plan(source.snapshot, reading.snapshot, unit, policy, unconfirmed=unconfirmed)
+    plan = make_plan(
+        source.snapshot,
+        reading.snapshot,
+        unit,
+        policy,
+        unconfirmed=unconfirmed,
+        fitted=fitted(source.snapshot, reading.snapshot),
+    )
     yield Prepared(lock=lock, source=source, target=reading, plan=plan, policy=policy, started_s=started)
 
 
@@ -156,14 +164,18 @@ async def execute(
     moved, total = 0, len(plan.steps)
     if plan.steps:
         yield Progress(stage="restore", done=0, total=total)
-    for number, step in enumerate(plan.steps, start=1):
-        journal.note("started", key=step.key, **ident)
-        async for done in lock.write([step]):
+    number = 0
+    for steps in _batches(plan.steps, lock.batch):
+        journal.note_all("started", steps, **ident)
+        bearer = {key: step for step in steps.values() for key in (step.key, *step.also)}
+        async for done in lock.write(steps.values()):
+            step = bearer[done.key]
             # A slot that is cleared may bear the key of a source record that goes elsewhere or nowhere.
-            (put if step.action == "put" else taken)[step.key] = done
-            if _certain(step, done):
+            (taken if step.action == "remove" else put)[done.key] = done
+            if done.key == step.key and _certain(step, done):
                 journal.note("confirmed", key=step.key, **ident)
-        moved += len(step.value) if isinstance(step.value, bytes) else 0
+        moved += sum(len(step.value) for step in steps.values() if isinstance(step.value, bytes))
+        number += len(steps)
         yield Progress(stage="restore", done=number, total=total, size_bytes=moved)
     records = tuple(_with_outcome(record, put.get(record.key)) for record in plan.records)
     removed = tuple(key for key in plan.removals if key in taken and taken[key].status == "removed")
@@ -186,6 +198,18 @@ async def execute(
         losses=tuple(losses),
         duration_s=round(time.monotonic() - prepared.started_s, 3),
     )
+
+
+def _batches(steps: Iterable[Step], size: int) -> Iterator[dict[str, Step]]:
+    """Cut the steps into batches, by key; a key never stands twice in one."""
+    batch: dict[str, Step] = {}
+    for step in steps:
+        if len(batch) == size or step.key in batch:
+            yield batch
+            batch = {}
+        batch[step.key] = step
+    if batch:
+        yield batch
 
 
 async def _try_size(prepared: Prepared) -> None:
@@ -240,36 +264,39 @@ def _exit_code(records: tuple[RecordResult, ...], losses: list[Loss], prepared: 
 
 async def _recheck(prepared: Prepared, records: tuple[RecordResult, ...], removed: tuple[str, ...]) -> Unit:
     """At the end only identity, index, counts, settings and notepad are read again; each slot was proven before."""
-    async for item in read_unit(prepared.lock, sections=QUICK):
+    lock = prepared.lock
+    async for item in read_unit(lock, sections=QUICK):
         if isinstance(item, Reading):
             reading = item
-    held = _occupied(reading.snapshot)
+    held = occupied(reading.unit.family, {item.name: item.data for item in reading.snapshot.tables}, lock.variant)
     if held is None:
         return reading.unit
+    kinds = {key.partition("/")[0] for key in held}
+    kinds.add("user" if reading.unit.capabilities.user_records else "fingerprint")
     must = {
-        step.origin["credential_index"]
+        _place_key(step)
         for step, record in _pairs(prepared.plan.steps, records)
-        if step.kind == "fingerprint" and record.proof == "V4"
+        if step.kind in kinds and record.proof == "V4"
     }
-    missing = sorted(slot for slot in must if slot not in held)
-    still = sorted(key for key in removed if int(key.rpartition("/")[2]) in held)
+    missing = sorted(must - held)
+    still = sorted(key for key in removed if key.partition("/")[0] in kinds and key in held)
     if missing or still:
         raise MismatchError(
-            "the unit's index table does not show what was just proven slot by slot",
-            differences=(*(f"fingerprint/{slot} is missing" for slot in missing), *(f"{key} remains" for key in still)),
+            "the unit's own list does not show what was just proven record by record",
+            differences=(*(f"{key} is missing" for key in missing), *(f"{key} remains" for key in still)),
             hint="run verify FILE TARGET; if it differs, restore again: only what differs is written",
         )
     return reading.unit
 
 
+def _place_key(step: Step) -> str:
+    """The key under which the unit's list names the place of a step; a moved template has that of its new slot."""
+    origin = step.origin
+    if "credential_index" in origin:
+        return f"fingerprint/{origin['credential_index']}"
+    return f"user/{origin['user_index']}" if step.kind == "user" else step.key
+
+
 def _pairs(steps: tuple[Step, ...], records: tuple[RecordResult, ...]) -> list[tuple[Step, RecordResult]]:
     by_key = {record.key: record for record in records}
     return [(step, by_key[step.key]) for step in steps if step.action == "put" and step.key in by_key]
-
-
-def _occupied(snapshot: Snapshot) -> set[int] | None:
-    """The occupied slots by the unit's own index table; None where it has none."""
-    table = next((item for item in snapshot.tables if item.name.endswith("-index")), None)
-    if table is None:
-        return None
-    return {8 * index + bit for index, byte in enumerate(table.data) for bit in range(8) if byte >> bit & 1}

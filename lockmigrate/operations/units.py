@@ -15,6 +15,12 @@ from lockmigrate.protocols import EVERYTHING, QUICK, Lock, Scope, Section
 
 TOUCH_S: Final = 15.0
 """How long `try` waits for a finger; ours."""
+_SETTINGS: Final = {"ef01": "security level; address, speed and packet size stay with the unit"}
+_KEPT: Final = {
+    "ef01": ("settings", "address", "password", "speed"),
+    "zk": ("settings", "communication key", "network", "clock"),
+}
+"""What a wiped unit keeps, by family."""
 
 
 async def info(lock: Lock, *, label: str | None = None) -> InfoResult:
@@ -25,17 +31,37 @@ async def info(lock: Lock, *, label: str | None = None) -> InfoResult:
     """
     unit = replace(await lock.identify(), label=label)
     profile = load_profile(unit.profile)
-    fingerprint = unit.capabilities.credentials.fingerprint
-    carries = {
-        "fingerprints": "cannot be carried"
-        if fingerprint is None or fingerprint.readback != "full"
-        else "templates, byte for byte, to a module of the same kind",
-        "settings": "security level; address, speed and packet size stay with the unit",
-        "notepad": "pages, where the target's are blank",
-        "names": "the module knows none",
-    }
+    carries = _carries(unit)
     carries |= {section: f"announced gap: {reason}" for section, reason in profile.gaps.items()}
     return InfoResult(unit=unit, carries=carries, notes=profile.notes, warnings=unit.warnings)
+
+
+def _carries(unit: Unit) -> dict[str, str]:
+    """Section to what will become of it, in a technician's words."""
+    fingerprint = unit.capabilities.credentials.fingerprint
+    moves = fingerprint is not None and fingerprint.readback == "full"
+    if unit.family == "image":
+        return {"records": "what the profile names, once there is a unit that can hold them; a dump is only read"}
+    if unit.capabilities.user_records:
+        carries = {
+            "users": "with PIN, card, privilege, group and own time zones, byte for byte to records of the same form",
+            "fingerprints": "templates, byte for byte, to a unit of the same algorithm"
+            if moves
+            else "cannot be carried",
+        }
+        return carries | {
+            "tables": "the numbers of time zones and groups; their tables stay on the terminal"
+            if unit.details.get("medium") == "file"
+            else "time zones, groups and unlock combinations, before the users that need them",
+            "log": "kept in the backup, never written to a unit",
+        }
+    carries = {
+        "fingerprints": "templates, byte for byte, to a module of the same kind" if moves else "cannot be carried",
+        "settings": _SETTINGS.get(unit.family, "those that are no part of the unit itself"),
+    }
+    if unit.family == "ef01":
+        carries["notepad"] = "pages, where the target's are blank"
+    return carries | {"names": "the module knows none"}
 
 
 async def try_finger(lock: Lock, *, timeout_s: float = TOUCH_S) -> TryResult:
@@ -84,7 +110,7 @@ async def wipe(lock: Lock, unit: Unit, *, scope: Scope, backup: str | None) -> A
         backup=backup,
         erased=unit.counts,
         left=left,
-        kept=("settings", "address", "password", "speed"),
+        kept=("other files",) if unit.details.get("medium") == "file" else _KEPT.get(unit.family, ("settings",)),
         proof="V1",
     )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lockmigrate.model.document import Gap, Table
+from lockmigrate.model.records import AccessKey
 from lockmigrate.model.results import Progress, Unit
 from lockmigrate.model.steps import Done, Step
 
@@ -32,6 +33,7 @@ class Section(enum.Enum):
     INDEX = "index"
     SETTINGS = "settings"
     CREDENTIALS = "credentials"
+    LOG = "log"
 
 
 EVERYTHING = frozenset(Section)
@@ -51,9 +53,16 @@ class Touch:
 class Lock(Protocol):
     """One opened unit, whatever its family."""
 
+    batch: int
+    """How many steps `write` wants at a time: 1 where each is proven by itself, more where one reading proves many."""
+
     @property
     def variant(self) -> dict[str, Any]:
-        """What the family's decoder must know beside the tables."""
+        """What the family's decoder must know beside the tables: JSON values without floats, kept in the manifest."""
+
+    @property
+    def given(self) -> tuple[AccessKey, ...]:
+        """What the technician gave to open the unit: it is needed to erase the unit one day, so it is kept too."""
 
     async def identify(self) -> Unit:
         """Say who the unit is, what it holds and what it can hold. Cheap enough to be done before and after reading.

@@ -38,7 +38,9 @@ from lockmigrate.formats.ef01_tables import (
 )
 from lockmigrate.model.capabilities import Capabilities, CredentialCapabilities, CredentialCapability
 from lockmigrate.model.document import Gap, Table
+from lockmigrate.model.records import AccessKey
 from lockmigrate.model.results import Progress, Unit
+from lockmigrate.model.secret import Secret
 from lockmigrate.model.steps import Done, Step
 from lockmigrate.protocols import EVERYTHING, ReadItem, Scope, Section, Touch
 from lockmigrate.protocols.clock import utc_now
@@ -55,6 +57,8 @@ _PACKET_CHECK: Final = "ef01-sum16"
 
 class Ef01Lock:
     """One opened module. Made by `lockmigrate.targets`, after `find_speed` and `look_around`."""
+
+    batch = 1
 
     def __init__(self, wire: Wire, found: Found, *, target: str, port_id: str, simulated: bool = False) -> None:
         self._wire = wire
@@ -153,6 +157,13 @@ class Ef01Lock:
         if found.dialect == "hilink":
             details["encryption_level"] = found.encryption_level
         return details
+
+    @property
+    def given(self) -> tuple[AccessKey, ...]:
+        """The password that was used, if one was; see `Lock.given`."""
+        if self.sent_password is None:
+            return ()
+        return (AccessKey(key="access_key/ef01.password", kind="given", secret=Secret(self.sent_password)),)
 
     # ---- reading ----------------------------------------------------------------------------------------------------
 

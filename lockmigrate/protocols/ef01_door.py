@@ -10,6 +10,8 @@ from msgspec import Meta, Struct, ValidationError, convert
 from lockmigrate.errors import ConfigError, ProfileError
 from lockmigrate.formats.ef01 import FACTORY_ADDRESS
 from lockmigrate.profiles import Profile, load_all
+from lockmigrate.protocols.credentials import Ef01Credential
+from lockmigrate.protocols.door import Door
 from lockmigrate.protocols.ef01 import Ef01Lock
 from lockmigrate.protocols.ef01_open import DEFAULT_FACTS, find_speed, look_around
 from lockmigrate.protocols.ef01_wire import Wire
@@ -59,6 +61,23 @@ class Ef01Door:
     address: int | None = None
     password: bytes | None = field(default=None, repr=False)
     simulated: bool = False
+
+
+async def open_unit(link: SerialLink, door: Door) -> Ef01Lock:
+    """Open a module; see `FamilyDoor.open_unit`."""
+    given = door.credential if isinstance(door.credential, Ef01Credential) else Ef01Credential()
+    return await open_module(
+        link,
+        Ef01Door(
+            target=door.target,
+            port_id=door.port_id,
+            simulated=door.simulated,
+            profile=door.profile,
+            explicit_baud=door.explicit_baud,
+            address=int(given.address, 16) if given.address else None,
+            password=bytes.fromhex(given.password) if given.password else None,
+        ),
+    )
 
 
 async def open_module(link: SerialLink, door: Ef01Door) -> Ef01Lock:

@@ -16,14 +16,19 @@ from lockmigrate.profiles import Profile
 from lockmigrate.sim.unit import SimulatedUnit, unknown
 
 PRESETS: Final[dict[str, str]] = {
-    "full": "every slot holds a template",
-    "half": "every second slot or so holds a template",
+    "full": "every slot holds a template, or a site of 40 people",
+    "half": "every second slot or so holds a template, or half of that site",
     "empty": "as from the factory",
-    "huge": "1000 slots of 1536 bytes, all in use",
+    "huge": "1000 slots of 1536 bytes or 1000 people, all in use",
 }
 """Preset to what is in such a unit."""
 
-_FAMILIES: Final[dict[str, str]] = {"ef01": "lockmigrate.sim.ef01"}
+_FAMILIES: Final[dict[str, str]] = {
+    "ef01": "lockmigrate.sim.ef01",
+    "zk": "lockmigrate.sim.zk",
+    "gt511": "lockmigrate.sim.gt511",
+    "f5": "lockmigrate.sim.f5",
+}
 """Family to the module that simulates it (it has an `open_unit` of the same form as ours)."""
 
 

@@ -1,7 +1,8 @@
 """Serve a simulated unit to other processes: on a pseudo terminal, or on a TCP port for pyserial's `socket://`.
 
-Both are the clock of the device: they pass the loop's time in and deliver each answer when it is due. Its memory is in
-the state file (if it has one) before the answer to a write leaves, so that a killed server forgets nothing.
+Both, and UDP in `serve_udp`, are the clock of the device: they pass the loop's time in and deliver each answer when it
+is due. Its memory is in the state file (if it has one) before the answer to a write leaves, so that a killed server
+forgets nothing.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
 from lockmigrate.errors import ConfigError, ConnectError, ConnectReason, LockmigrateError
 from lockmigrate.sim.unit import SimulatedUnit
-from lockmigrate.transports import Outgoing
+from lockmigrate.transports import Device, Outgoing
 
 STOPPED: Final = "stopped"
 CUT: Final = "cut"
@@ -29,7 +30,8 @@ CHUNK_BYTES: Final = 65536
 EARLY_S: Final = 0.001
 """Event loops wake up to a millisecond late (epoll counts in those): we wake early and sleep the rest exactly."""
 GRACE_S: Final = 0.05
-"""How long a client has for the last bytes before a pseudo terminal that is cut takes them with it."""
+"""How long a client has for the last bytes before a pseudo terminal that is cut takes them with it, and how long the
+next one on TCP waits for the one before to go."""
 SPEEDS: Final = (9600, 19200, 38400, 57600, 115200)
 """Speeds that termios names and a unit may have; the others are read as numbers."""
 
@@ -42,28 +44,35 @@ class ServedAt:
     device: str | None = None
     """Path of the pseudo terminal."""
     port: int | None = None
-    """TCP port on this machine."""
+    """TCP or UDP port on this machine."""
 
 
-async def serve(unit: SimulatedUnit, *, tcp_port: int | None, pty: bool, on_ready: Callable[[ServedAt], None]) -> str:
+async def serve(
+    unit: SimulatedUnit,
+    *,
+    tcp_port: int | None,
+    pty: bool,
+    on_ready: Callable[[ServedAt], None],
+    udp_port: int | None = None,
+) -> str:
     """Serve a unit until SIGINT or SIGTERM, or until a pseudo terminal is cut.
 
     Args:
         unit: What to serve.
         tcp_port: Serve on this TCP port of 127.0.0.1 (0: any free one); goes before `pty`.
-        pty: Serve on a pseudo terminal where the system has one, else on any free TCP port.
+        pty: Serve on a pseudo terminal where system and unit have one, else on any free TCP port.
         on_ready: Called once, when clients may come.
+        udp_port: Serve on this UDP port of 127.0.0.1 (0: any free one); goes before both.
 
     Returns:
         `stopped` or `cut`.
 
     Raises:
+        ConfigError: the unit has no UDP.
         ConnectError: the port is taken, or no pseudo terminal can be had.
         FileTrouble: the state file cannot be written any more.
     """
-    on_terminal = tcp_port is None and pty and sys.platform != "win32"
-    serving = serve_pty(unit, on_ready) if on_terminal else serve_tcp(unit, LOOPBACK, tcp_port or 0, on_ready)
-    task = asyncio.ensure_future(serving)
+    task = asyncio.ensure_future(_serving(unit, tcp_port, pty, on_ready, udp_port))
     loop = asyncio.get_running_loop()
     handled = []
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -81,6 +90,23 @@ async def serve(unit: SimulatedUnit, *, tcp_port: int | None, pty: bool, on_read
     finally:
         for number in handled:
             loop.remove_signal_handler(number)
+
+
+def _serving(
+    unit: SimulatedUnit, tcp_port: int | None, pty: bool, on_ready: Callable[[ServedAt], None], udp_port: int | None
+) -> Coroutine[Any, Any, str]:
+    """Choose the medium. A unit whose own device speaks datagrams is served on UDP unless TCP is asked for."""
+    if unit.device is unit.datagram_device:
+        if tcp_port is not None:
+            raise ConfigError("this unit speaks UDP", hint="leave out transport=udp, or --tcp")
+        udp_port = udp_port or 0
+    if udp_port is not None:
+        from lockmigrate.sim.serve_udp import serve_udp
+
+        return serve_udp(unit, LOOPBACK, udp_port, on_ready)
+    if tcp_port is None and pty and unit.on_terminal and sys.platform != "win32":
+        return serve_pty(unit, on_ready)
+    return serve_tcp(unit, LOOPBACK, tcp_port or 0, on_ready)
 
 
 async def serve_pty(unit: SimulatedUnit, on_ready: Callable[[ServedAt], None]) -> str:
@@ -131,34 +157,49 @@ async def serve_tcp(unit: SimulatedUnit, host: str, port: int, on_ready: Callabl
         ConnectError: the port is taken.
         FileTrouble: the state file cannot be written any more.
     """
-    if not ipaddress.ip_address(host).is_loopback:
-        raise ConfigError(f"{host} can be reached from outside", hint=f"a simulated unit is served on {LOOPBACK} only")
+    only_here(host)
     loop = asyncio.get_running_loop()
     plug = _Socket(unit)
     try:
         server = await loop.create_server(lambda: _TcpClient(plug), host, port)
     except OSError as error:
-        raise ConnectError(
-            f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}",
-            reason=ConnectReason.BUSY,
-            hint="choose another port, or none: then a free one is taken",
-        ) from None
+        raise taken(host, port, error) from None
     try:
         got = int(server.sockets[0].getsockname()[1])
         on_ready(ServedAt(target=f"serial://socket://{host}:{got}", port=got))
         return await plug.done
     finally:
         server.close()
-        plug.unplug()
+        plug.close()
         await asyncio.sleep(0)  # lets the closed client's transport finish
         unit.save()
 
 
-class _Host:
-    """What both have in common: the device's clock, and the queue of what it sends."""
+def only_here(host: str) -> None:
+    """Refuse to serve on an address that others can reach.
 
-    def __init__(self, unit: SimulatedUnit) -> None:
-        self.device = unit.device
+    Raises:
+        ConfigError: `host` is not an address of this machine alone.
+    """
+    if not ipaddress.ip_address(host).is_loopback:
+        raise ConfigError(f"{host} can be reached from outside", hint=f"a simulated unit is served on {LOOPBACK} only")
+
+
+def taken(host: str, port: int, error: OSError) -> ConnectError:
+    """Return what to raise for a port that cannot be listened on."""
+    return ConnectError(
+        f"cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}",
+        reason=ConnectReason.BUSY,
+        hint="choose another port, or none: then a free one is taken",
+    )
+
+
+class Host:
+    """What all media have in common: the device's clock, and the queue of what it sends."""
+
+    def __init__(self, unit: SimulatedUnit, device: Device | None = None) -> None:
+        self.device = unit.device if device is None else device
+        self._together = device is None and not unit.in_pieces
         self.loop = asyncio.get_running_loop()
         self.done: asyncio.Future[str] = self.loop.create_future()
         self._due: deque[Outgoing] = deque()
@@ -202,21 +243,28 @@ class _Host:
             self._timer.cancel()
             self._timer = None
         while self._due:
-            wait_s = self._due[0].at_s - self.loop.time()
+            now_s = self.loop.time()
+            wait_s = self._due[0].at_s - now_s
             if wait_s > EARLY_S:
                 self._timer = self.loop.call_at(self._due[0].at_s - EARLY_S, self._deliver)
                 return
             if wait_s > 0:
                 time.sleep(wait_s)
             piece = self._due.popleft()
-            if piece.data:
-                self.send(piece.data)
+            pieces = [piece.data]
+            due_s = max(now_s, piece.at_s)
+            while self._together and not piece.hangup and self._due and self._due[0].at_s <= due_s:
+                # One write for thousands of packets that are due: each costs a call to the system otherwise.
+                piece = self._due.popleft()
+                pieces.append(piece.data)
+            if data := b"".join(pieces):
+                self.send(data)
             if piece.hangup:
                 self.forget()
                 self.hang_up()
 
 
-class _PtyHost(_Host):
+class _PtyHost(Host):
     def __init__(self, unit: SimulatedUnit, master: int, slave: int) -> None:
         super().__init__(unit)
         self._master = master
@@ -271,29 +319,46 @@ class _PtyHost(_Host):
         self.loop.remove_writer(self._master)
 
 
-class _Socket(_Host):
+class _Socket(Host):
     """The plug that one TCP client at a time holds."""
 
     def __init__(self, unit: SimulatedUnit) -> None:
         super().__init__(unit)
         self.client: asyncio.Transport | None = None
+        self._waiting: deque[asyncio.Transport] = deque()
 
-    def plug_in(self, client: asyncio.Transport) -> bool:
-        """Let a client in, unless there is one."""
+    def plug_in(self, client: asyncio.Transport) -> None:
+        """Let a client in; where there is one, it has a moment to go (it may have hung up just before)."""
         if self.client is not None:
-            return False
+            client.pause_reading()
+            self._waiting.append(client)
+            self.loop.call_later(GRACE_S, self._send_away, client)
+            return
         self.client = client
         self.device.set_host_baud(None)
         self.opened()
-        return True
+        client.resume_reading()
 
     def unplug(self) -> None:
-        """Send the client away, if there is one."""
+        """Send the client away, if there is one, and let the next in."""
         self.forget()
         if self.client is not None:
             client, self.client = self.client, None
             client.close()
             self.device.closed()
+        if self._waiting:
+            self.plug_in(self._waiting.popleft())
+
+    def close(self) -> None:
+        """Send all away."""
+        while self._waiting:
+            self._waiting.popleft().close()
+        self.unplug()
+
+    def _send_away(self, client: asyncio.Transport) -> None:
+        if client in self._waiting:
+            self._waiting.remove(client)
+            client.close()
 
     def send(self, data: bytes) -> None:
         if self.client is not None:
@@ -310,10 +375,8 @@ class _TcpClient(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - create_server makes no other
-        if self._plug.plug_in(transport):
-            self._transport = transport
-        else:
-            transport.close()
+        self._transport = transport
+        self._plug.plug_in(transport)
 
     def data_received(self, data: bytes) -> None:
         if self._transport is not None and self._plug.client is self._transport:

@@ -289,9 +289,15 @@ class SimulatedUnit:
     log: list[int]
     """The codes of every command received, in order."""
     state: Path | None = None
+    datagram_device: Device | None = None
+    """The same unit on UDP, where its model has that: every `receive` and every `Outgoing` is one datagram."""
+    on_terminal: bool = True
+    """Whether it has a serial line, which a pseudo terminal can stand for."""
+    in_pieces: bool = False
+    """Whether it matters in which pieces its bytes leave; else those that are due at one time may leave together."""
 
     @property
-    def credential(self) -> dict[str, str]:
+    def credential(self) -> dict[str, Any]:
         """The table of a credential file that opens it, as it is at the moment."""
         raise NotImplementedError
 

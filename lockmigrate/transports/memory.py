@@ -48,15 +48,23 @@ class MemoryLink:
         faults: what is wrong with the cable.
         instant: False where the device paces its bytes as a real line would.
         baud: the speed of our end in baud; None where speeds do not matter.
+        datagrams: True where the device speaks datagrams: one write is one, one read brings one.
     """
 
     max_write = MAX_WRITE_BYTES
     fixed_speed = False
 
     def __init__(
-        self, device: Device, *, faults: LinkFaults | None = None, instant: bool = True, baud: int | None = None
+        self,
+        device: Device,
+        *,
+        faults: LinkFaults | None = None,
+        instant: bool = True,
+        baud: int | None = None,
+        datagrams: bool = False,
     ) -> None:
         self.instant = instant
+        self.datagrams = datagrams
         self.writes = 0
         """Calls of `write` that found the line alive: what a sweep over every cutting point counts."""
         self.chunks = 0
@@ -75,10 +83,16 @@ class MemoryLink:
 
     @classmethod
     def open(
-        cls, device: Device, *, faults: LinkFaults | None = None, instant: bool = True, baud: int | None = None
+        cls,
+        device: Device,
+        *,
+        faults: LinkFaults | None = None,
+        instant: bool = True,
+        baud: int | None = None,
+        datagrams: bool = False,
     ) -> Self:
         """Return a link to the device after telling it that a host has opened the port. Needs a running loop."""
-        link = cls(device, faults=faults, instant=instant, baud=baud)
+        link = cls(device, faults=faults, instant=instant, baud=baud, datagrams=datagrams)
         link._send_later(device.opened(link._loop.time()))
         return link
 

@@ -41,6 +41,7 @@ class TraceLink:
     def __init__(self, link: Link, file: Path | str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.trouble: FileTrouble | None = None
         self.max_write = link.max_write
+        self.datagrams = bool(getattr(link, "datagrams", False))
         self._link = link
         self._path = Path(file)
         self._clock = clock

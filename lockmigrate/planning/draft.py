@@ -1,0 +1,103 @@
+"""What a plan is, and the pieces that its rule books fill in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from lockmigrate.model.records import Loss
+from lockmigrate.model.results import RecordResult, Unit
+from lockmigrate.model.steps import Step
+from lockmigrate.planning.policy import Policy
+
+BIOMETRIC: Final = ("fingerprint", "face")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a restore would do. Holds secrets inside its steps; results show only `records`."""
+
+    records: tuple[RecordResult, ...]
+    steps: tuple[Step, ...] = field(repr=False)
+    removals: tuple[str, ...]
+    existing: tuple[str, ...]
+    """Records on the target that the plan would not write."""
+    overwrites: tuple[str, ...]
+    """Those of them whose place gets another record: they are lost but for the copy made before."""
+    blocked_by: tuple[str, ...]
+    """Machine codes of what forbids it as it stands."""
+    losses: tuple[Loss, ...]
+    warnings: tuple[str, ...]
+    sample: bytes | None = field(default=None, repr=False)
+    """A template to send into memory and back first, where the target's size is not known."""
+
+    @property
+    def executable(self) -> bool:
+        return not self.blocked_by
+
+    @property
+    def to_write(self) -> int:
+        """How many records have to be written."""
+        return sum(1 + len(step.also) for step in self.steps if step.action == "put")
+
+
+@dataclass(slots=True, kw_only=True)
+class Draft:
+    """A plan in the making."""
+
+    records: list[RecordResult] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    removals: list[str] = field(default_factory=list)
+    existing: list[str] = field(default_factory=list)
+    overwrites: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    sample: bytes | None = None
+
+    def finish(self, policy: Policy, unit: Unit, *, same_family: bool) -> Plan:
+        """Judge the whole and freeze it."""
+        losses = [
+            Loss(record=item.key, stage="plan", code=reason, detail=item.detail)
+            for item in self.records
+            for reason in item.reasons
+            if item.outcome in ("re_enrol", "needs_input", "refuse")
+        ]
+        replacing = policy.existing == "replace"
+        return Plan(
+            records=tuple(self.records),
+            steps=tuple(self.steps),
+            removals=tuple(self.removals) if replacing else (),
+            existing=tuple(self.existing),
+            overwrites=tuple(self.overwrites) if replacing else (),
+            blocked_by=tuple(self._blocked(policy, same_family=same_family)),
+            losses=tuple(losses),
+            warnings=(*self.warnings, *self._consent(policy, unit)),
+            sample=self.sample,
+        )
+
+    def _blocked(self, policy: Policy, *, same_family: bool) -> list[str]:
+        blocked = []
+        read = [
+            item for item in self.records if item.kind == "fingerprint" and item.reasons != ("template-unreadable",)
+        ]
+        others = any(item.kind in ("user", "pin", "card") for item in self.records)
+        if not same_family or (read and not others and all(item.outcome == "re_enrol" for item in read)):
+            blocked.append("wrong-target")
+        if self.existing and policy.existing is None:
+            blocked.append("target-not-empty")
+        if any(item.outcome == "needs_input" for item in self.records):
+            blocked.append("needs-input")
+        if any(item.outcome == "refuse" for item in self.records):
+            blocked.append("plan-blocked")
+        if self._people() and policy.require_consent and not policy.consent_ref:
+            blocked.append("consent")
+        return blocked
+
+    def _people(self) -> bool:
+        return any(item.kind in BIOMETRIC for item in self.records)
+
+    def _consent(self, policy: Policy, unit: Unit) -> list[str]:
+        if not self._people() or policy.consent_ref or unit.simulated:
+            return []
+        return [
+            "consent: fingerprints are moved without a reference to the people's consent; --consent REF records one"
+        ]

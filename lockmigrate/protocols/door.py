@@ -1,0 +1,81 @@
+"""The door of each family: the one function that the switchboard and the tests call on an open link."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, cast
+
+from lockmigrate.errors import ProfileError
+from lockmigrate.profiles import Profile, load_all, load_profile
+from lockmigrate.protocols import Lock
+from lockmigrate.protocols.credentials import Credential
+
+DOORS: Final = {
+    "ef01": "lockmigrate.protocols.ef01_door",
+    "zk": "lockmigrate.protocols.zk_door",
+    "gt511": "lockmigrate.protocols.gt511_door",
+    "f5": "lockmigrate.protocols.f5_door",
+    "image": "lockmigrate.protocols.dump_door",
+}
+"""Family to the module that opens its units."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """What is known before a word was said."""
+
+    target: str
+    """As the person wrote it: what messages call the unit."""
+    port_id: str
+    profile: Profile | None = None
+    explicit_baud: int | None = None
+    credential: Credential | None = field(default=None, repr=False)
+    simulated: bool = False
+
+
+class FamilyDoor(Protocol):
+    """What a door module offers."""
+
+    def open_unit(self, link: Any, door: Door) -> Awaitable[Lock]:
+        """Let ourselves in and recognise the unit; the link stays the caller's to close if this raises.
+
+        Raises:
+            NoAnswer: silence.
+            ConnectError: reason UNKNOWN_UNIT where something else talks there.
+            ProfileError: the named profile contradicts the unit.
+            ConfigError: a credential is needed and none was given.
+            RefusedError, LinkError: the unit refuses, or the conversation fails.
+        """
+
+    def check_variant(self, profile: Profile) -> None:
+        """Check what only this family knows of a profile.
+
+        Raises:
+            ProfileError: the message names the dotted path.
+        """
+
+
+def door_of(family: str) -> FamilyDoor:
+    """Return the door of a family.
+
+    Raises:
+        ProfileError: nothing is known of it.
+    """
+    if family not in DOORS:
+        raise ProfileError(f'this version has no way to talk to units of the family "{family}"', code="bad-profile")
+    return cast("FamilyDoor", importlib.import_module(DOORS[family]))
+
+
+def profiles_of(family: str, named: Profile | None) -> tuple[list[Profile], Profile]:
+    """Return every profile of a family and its generic one, after checking that a named one belongs to it.
+
+    Raises:
+        ProfileError: the named profile is of another family, or the installation lacks the generic one.
+    """
+    if named is not None and named.family != family:
+        raise ProfileError(
+            f'the profile "{named.name}" is of the family {named.family}, not {family}', code="wrong-profile"
+        )
+    return load_all(family), load_profile(family)
