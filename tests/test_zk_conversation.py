@@ -792,6 +792,14 @@ async def test_a_terminal_that_forgets_us_is_a_lost_link(code: int) -> None:
             await read_all(lock)
 
 
+async def test_on_udp_a_single_packet_is_believed_when_it_always_comes_so() -> None:
+    terminal = Terminal(template_fetch=lambda p: [Packet(Cmd.DATA, 1, p.number, b"template\1")])
+    terminal.device = Scripted(terminal.answer, datagrams=True)
+    lock = await open_scripted(terminal.device, datagrams=True)
+    assert await lock._wire.fetch(Cmd.TEMPLATE_FETCH, b"\1\0\0") == b"template\1"
+    assert lock._wire.retries == 2
+
+
 async def test_a_datagram_that_comes_twice_counts_once() -> None:
     def doubled(packet: Packet) -> list[Packet]:
         head, first, second, ok = bulk(packet, TABLE[:50], TABLE[50:])

@@ -94,7 +94,7 @@ class ZkLock:
             serial=found.serial,
             family="zk",
             model=found.model,
-            vendor=profile.vendor,
+            vendor=profile.vendor or found.options.get("~OEMVendor") or None,
             firmware=found.firmware,
             hardware=found.platform,
             profile=profile.name,

@@ -236,7 +236,8 @@ class Wire:
         for attempt in range(1, tries + 1):
             try:
                 async with self._turn:
-                    return await self._bulk(await self._send(code, data), want_bytes, table=table)
+                    number = await self._send(code, data)
+                    return await self._bulk(number, want_bytes, table=table, last=attempt == tries)
             except NoAnswer:
                 if attempt == tries and optional:
                     return await self.unknown()
@@ -248,10 +249,10 @@ class Wire:
             self.retries += 1
         raise AssertionError("tries is at least 1")
 
-    async def _bulk(self, number: int, want_bytes: int | None, *, table: bool) -> Packet | bytes:
+    async def _bulk(self, number: int, want_bytes: int | None, *, table: bool, last: bool) -> Packet | bytes:
         first = await self._answer(number, self.answer_s)
         if first.code == Cmd.DATA:
-            return self._single(first, want_bytes, table=table)
+            return self._single(first, want_bytes, table=table, last=last)
         if first.code != Cmd.PREPARE:
             return first
         if len(first.data) < _WORD.size:
@@ -263,15 +264,15 @@ class Wire:
             raise _Damaged(f"{want_bytes} bytes were asked for, {count} are announced")
         return await self._pieces(number, count)
 
-    def _single(self, packet: Packet, want_bytes: int | None, *, table: bool) -> bytes:
-        """Take an answer that is one packet of data; on UDP it may be what is left of more."""
+    def _single(self, packet: Packet, want_bytes: int | None, *, table: bool, last: bool) -> bytes:
+        """Take an answer that is one packet; on UDP it may be what is left of more, unless it always comes so."""
         data = packet.data
         if want_bytes is not None and len(data) != want_bytes:
             raise _Damaged(f"{want_bytes} bytes were asked for, {len(data)} came")
         if self.datagrams and want_bytes is None:
-            if not table:
+            if not table and not last:
                 raise _Damaged("its announcement is missing")
-            if data and int.from_bytes(data[:LENGTH_BYTES], "little") != len(data) - LENGTH_BYTES:
+            if table and data and int.from_bytes(data[:LENGTH_BYTES], "little") != len(data) - LENGTH_BYTES:
                 raise _Damaged("its announcement is missing")
         return data
 
