@@ -11,7 +11,17 @@ import pytest
 from test_emergency import DECRYPT_IDENTITY, LISTERS, TRANSCRIPT
 
 from lockmigrate.errors import BackupError, PolicyError, WrongKeyError
-from lockmigrate.formats import age, age_header, archive, backup, ef01_tables, manifest
+from lockmigrate.formats import (
+    age,
+    age_header,
+    archive,
+    backup,
+    ef01_tables,
+    f5_tables,
+    gt511_tables,
+    manifest,
+    zk_tables,
+)
 from lockmigrate.model import document
 
 TEXT: Final = (Path(__file__).parents[1] / "docs" / "backup-format.md").read_text(encoding="utf-8")
@@ -38,7 +48,8 @@ def test_every_field_is_named(fields: tuple[str, ...]) -> None:
 
 def test_every_section_and_table_is_named() -> None:
     assert set(document._SECTIONS) <= words()
-    assert {f"raw/{name}.bin" for name in ef01_tables.ALL_TABLES} <= words()
+    for family in (ef01_tables, zk_tables, gt511_tables, f5_tables):
+        assert {f"raw/{name}.bin" for name in family.ALL_TABLES} <= words()
 
 
 def test_every_code_is_named() -> None:

@@ -24,7 +24,7 @@ _NUMBERED: Final = re.compile(r"(?P<stem>.*\D)(?P<number>[0-9]+)")
 
 def unit_name(unit: Unit) -> str:
     """Return how a unit is called in one line: model, whether simulated, serial number or id, label."""
-    name = unit.model or unit.profile
+    name = unit.model or ("files" if unit.details.get("medium") == "file" else unit.profile)
     kind = f"{name} (simulated)" if unit.simulated else name
     which = f"serial {unit.serial}" if unit.serial else f"at {unit.id}"
     return f'{kind} {which}, "{unit.label}"' if unit.label else f"{kind} {which}"

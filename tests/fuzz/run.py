@@ -15,7 +15,10 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("header", "armor", "bech32", "archive", "signature", "manifest", "open", "signed")
+NAMES = (
+    *("header", "armor", "bech32", "archive", "signature", "manifest", "open", "signed"),
+    *("zk-packets", "zk-tables", "zk-files", "slot-frames", "slot-tables"),
+)
 
 
 def inside(name: str, folder: Path, seconds: int) -> None:

@@ -14,13 +14,15 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from lockmigrate.errors import BackupError, PolicyError
-from lockmigrate.formats import age, sshsig
+from lockmigrate.errors import BackupError, FrameError, ImageError, PolicyError
+from lockmigrate.formats import age, decode, f5, gt511, sshsig
 from lockmigrate.formats.age_header import INTRO, ArmorReader, ArmorWriter, ByteReader, read_header
 from lockmigrate.formats.archive import padded_size, read_archive, write_archive
 from lockmigrate.formats.backup import MANIFEST_NAME, SIGNATURE_NAME, open_backup, seal
 from lockmigrate.formats.bech32 import bech32_decode, bech32_encode
 from lockmigrate.formats.manifest import read_manifest, strict_json
+from lockmigrate.formats.zk import TcpFramer, parse_datagram, wrapped
+from lockmigrate.formats.zk_files import choose_templates, log_entries, parse_sums, user_width, wire_table
 
 KEY: Final = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 IDENTITY: Final = age.X25519Identity(bytes(range(32)))
@@ -123,6 +125,66 @@ def _open(plain: bytes) -> None:
         assert [entry["name"] for entry in opened.manifest["entries"]] == list(opened.entries)
 
 
+def fuzz_zk_packets(data: bytes) -> None:
+    """A stream and a datagram of any bytes; a packet that is taken is written again as the same bytes."""
+    framer = TcpFramer()
+    with contextlib.suppress(FrameError):
+        for at in range(0, len(data), 7):
+            framer.feed(data[at : at + 7])
+            while (packet := framer.next()) is not None:
+                assert parse_datagram(wrapped(packet)[8:]) == packet
+    with contextlib.suppress(FrameError):
+        parse_datagram(data)
+
+
+def fuzz_zk_tables(data: bytes) -> None:
+    """Any bytes as the tables of a terminal, cut in two: users, and what else there is."""
+    users, rest = data[: len(data) // 2], data[len(data) // 2 :]
+    for width in (16, 28, 72):
+        for tables in (
+            {"0004-users": users, "0005-templates": rest},
+            {"0004-users": users, "0006-zones": rest[:32], "0007-groups": rest[32:40], "0009-verify": rest[40:64]},
+            {"0001-options": users, "0003-capacity": rest, "0010-attlog": users, "0011-oplog": rest},
+        ):
+            with contextlib.suppress(FrameError):
+                found = decode("zk", tables, {"record_bytes": width, "fp_version": 10})
+                keys = [item.key for item in (*found.users, *found.credentials)]
+                assert len(set(keys)) == len(keys)
+
+
+def fuzz_zk_files(data: bytes) -> None:
+    with contextlib.suppress(ImageError):
+        user_width(data)
+    for name in ("template.fp10", "template.fp10.1", "template.dat"):
+        with contextlib.suppress(ImageError):
+            wire_table(choose_templates({name: data}).entries)
+    with contextlib.suppress(ImageError):
+        parse_sums(data)
+    log_entries(data)
+
+
+def fuzz_slot_frames(data: bytes) -> None:
+    """Any bytes from a GT-511 or F5 module, whatever is expected of it."""
+    for module, sizes in ((gt511, (None, 24, 498)), (f5, (None, 8, 196))):
+        for size in sizes:
+            framer = module.Framer()
+            framer.expect(size)
+            with contextlib.suppress(FrameError):
+                framer.feed(data)
+                while framer.next() is not None:
+                    framer.expect(size)
+
+
+def fuzz_slot_tables(data: bytes) -> None:
+    for family, names in (
+        ("gt511", ("0001-devinfo", "0002-count", "0003-settings", "0004-templates")),
+        ("f5", ("0001-version", "0002-list", "0003-settings", "0004-templates", "0005-count")),
+    ):
+        for name in names:
+            with contextlib.suppress(FrameError):
+                decode(family, {name: data}, {})
+
+
 # ---- seeds ----------------------------------------------------------------------------------------------------------
 
 
@@ -149,6 +211,15 @@ _SEED_FILE: Final = age.encrypt_bytes(b"x", recipients=[IDENTITY.recipient, age.
 _SEED_ARMORED: Final = age.encrypt_bytes(b"x" * 60, recipients=[IDENTITY.recipient], armored=True)
 _SEED_SCRYPT: Final = age.encrypt_bytes(b"x", passphrase="x", log_n=1)
 
+_SEED_CONNECT: Final = bytes.fromhex("5050827d08000000e80317fc00000000")
+"""ZK reference, section 14."""
+_SEED_USER: Final = (
+    bytes.fromhex("0d0000343434").ljust(11, b"\0")
+    + b"Ned".ljust(24, b"\0")
+    + bytes.fromhex("de00000002010001000200000035353500").ljust(37, b"\0")
+)
+_SEED_ENTRY: Final = bytes.fromhex("0a000d000301 01020304")
+
 TARGETS: Final[dict[str, tuple[Callable[[bytes], None], list[bytes]]]] = {
     "header": (
         fuzz_header,
@@ -161,5 +232,19 @@ TARGETS: Final[dict[str, tuple[Callable[[bytes], None], list[bytes]]]] = {
     "manifest": (fuzz_manifest, [_SEED_MANIFEST, b'{"schema": "lockmigrate.backup/1", "critical": ["x"]}']),
     "open": (fuzz_open, [_archive(_SEED_MANIFEST)]),
     "signed": (fuzz_signed, [_SEED_MANIFEST]),
+    "zk-packets": (
+        fuzz_zk_packets,
+        [_SEED_CONNECT, _SEED_CONNECT + bytes.fromhex("5050827d09000000f401a7fc0001000064")],
+    ),
+    "zk-tables": (fuzz_zk_tables, [_SEED_USER + _SEED_ENTRY * 5, _SEED_USER * 2]),
+    "zk-files": (fuzz_zk_files, [_SEED_USER, _SEED_ENTRY * 2, b"    555\t2026-01-01 08:00:00\t1\t0\t1\t0\r\n"]),
+    "slot-frames": (
+        fuzz_slot_frames,
+        [
+            bytes.fromhex("55aa010000000000300030 01".replace(" ", "")),
+            bytes.fromhex("f5310 0c40000f5f5".replace(" ", "")),
+        ],
+    ),
+    "slot-tables": (fuzz_slot_tables, [bytes.fromhex("0500 0300 010203"), bytes.fromhex("0005 0004 01010203")]),
 }
 """Name to the function and what to begin with."""
