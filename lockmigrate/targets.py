@@ -6,6 +6,7 @@ No general URL parser: those lower-case names and take a MAC address for a port.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os.path
 from dataclasses import dataclass, field
@@ -203,6 +204,11 @@ class _Caller:
         families = self._families()
         link: Any = None
         try:
+            if self._may_search(families):
+                link = await self._dial()
+                lock = await self._quickly(families, link)
+                if lock is not None:
+                    return lock
             for family in families:
                 link = link or await self._dial()
                 try:
@@ -218,6 +224,17 @@ class _Caller:
                 await link.close()
             raise
         raise AssertionError("the last family's trouble was raised")
+
+    def _may_search(self, families: tuple[str, ...]) -> bool:
+        """Whether it is a serial port with several families and speeds to try, which takes seconds."""
+        return len(families) > 1 and "://" not in self._target.address and "baud" not in self._target.options
+
+    async def _quickly(self, families: tuple[str, ...], link: Any) -> Lock | None:
+        """Ask each family's short question at its usual speed, before one of them searches them all."""
+        for family in families:
+            with contextlib.suppress(NoAnswer, ConnectError):
+                return await _through_the_door(family, link, self._door(family, quick=True))
+        return None
 
     def _nobody(self, error: LockmigrateError, *, last: bool) -> None:
         """Go on to the next family, unless this was the last one or the trouble is not that of a wrong family."""
@@ -245,13 +262,14 @@ class _Caller:
             credential_for(self._credentials, self._access.credential_file, order[0])
         return fitting or order
 
-    def _door(self, family: str) -> Door:
+    def _door(self, family: str, *, quick: bool = False) -> Door:
         file = self._access.credential_file
         return Door(
             target=self._target.text,
             port_id=self._target.port_id,
             profile=self._profile,
             explicit_baud=_baud(self._target.options.get("baud")),
+            quick=quick,
             credential=credential_for(self._credentials, file, family) if file else None,
         )
 

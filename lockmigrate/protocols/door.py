@@ -33,6 +33,8 @@ class Door:
     explicit_baud: int | None = None
     credential: Credential | None = field(default=None, repr=False)
     simulated: bool = False
+    quick: bool = False
+    """Only a short question at the family's usual speed: other families wait for their turn."""
 
 
 class FamilyDoor(Protocol):

@@ -61,6 +61,7 @@ class Ef01Door:
     address: int | None = None
     password: bytes | None = field(default=None, repr=False)
     simulated: bool = False
+    quick: bool = False
 
 
 async def open_unit(link: SerialLink, door: Door) -> Ef01Lock:
@@ -72,6 +73,7 @@ async def open_unit(link: SerialLink, door: Door) -> Ef01Lock:
             target=door.target,
             port_id=door.port_id,
             simulated=door.simulated,
+            quick=door.quick,
             profile=door.profile,
             explicit_baud=door.explicit_baud,
             address=int(given.address, 16) if given.address else None,
@@ -113,7 +115,11 @@ async def open_module(link: SerialLink, door: Ef01Door) -> Ef01Lock:
         password=door.password or bytes(4),
     )
     await find_speed(
-        wire, explicit_baud=door.explicit_baud, bauds=facts.bauds, has_credential=door.password is not None
+        wire,
+        explicit_baud=door.explicit_baud,
+        bauds=facts.bauds,
+        has_credential=door.password is not None,
+        quick=door.quick,
     )
     found = await look_around(wire, door.profile, profiles, generic)
     lock = Ef01Lock(wire, found, target=door.target, port_id=door.port_id, simulated=door.simulated)

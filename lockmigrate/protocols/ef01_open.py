@@ -85,8 +85,10 @@ class Found:
     encryption_level: int = 0
 
 
-async def find_speed(wire: Wire, *, explicit_baud: int | None, bauds: tuple[int, ...], has_credential: bool) -> None:
-    """Search the speed at which the module answers VfyPwd, and let ourselves in.
+async def find_speed(
+    wire: Wire, *, explicit_baud: int | None, bauds: tuple[int, ...], has_credential: bool, quick: bool = False
+) -> None:
+    """Search the speed at which the module answers VfyPwd, and let ourselves in; `quick`: only at the usual speed.
 
     Raises:
         NoAnswer: silence at every speed.
@@ -99,13 +101,13 @@ async def find_speed(wire: Wire, *, explicit_baud: int | None, bauds: tuple[int,
         if await _let_in(wire, timeout_s=wire.facts.answer_s, tries=wire.facts.tries, has_credential=has_credential):
             return
         _nobody(wire, [wire.baud], wire.facts.answer_s, wire.facts.tries)
-    order = list(dict.fromkeys((wire.facts.baud, *bauds, *COMMON_BAUDS)))
+    order = [wire.facts.baud] if quick else list(dict.fromkeys((wire.facts.baud, *bauds, *COMMON_BAUDS)))
     for baud in order:
         await wire.set_baud(baud)
         if await _let_in(wire, timeout_s=SEARCH_S, tries=1, has_credential=has_credential):
             return
     await wire.set_baud(order[0])
-    if await _let_in(wire, timeout_s=wire.facts.answer_s, tries=1, has_credential=has_credential):
+    if not quick and await _let_in(wire, timeout_s=wire.facts.answer_s, tries=1, has_credential=has_credential):
         return
     _nobody(wire, order, wire.facts.answer_s, 1)
 

@@ -38,7 +38,9 @@ async def open_unit(link: SerialLink, door: Door) -> F5Lock:
         check_variant(door.profile)
     facts = (door.profile or generic).serial or DEFAULT_FACTS
     wire = F5Wire(link, peer=door.target, facts=facts)
-    await find_speed(wire, explicit_baud=door.explicit_baud, bauds=(*facts.bauds, *COMMON_BAUDS), kind=KIND)
+    await find_speed(
+        wire, explicit_baud=door.explicit_baud, bauds=(*facts.bauds, *COMMON_BAUDS), kind=KIND, quick=door.quick
+    )
     if await _echoes(wire):
         raise ConnectError(
             f"{door.target} gives back what it is sent, and nothing else",

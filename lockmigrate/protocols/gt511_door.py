@@ -49,6 +49,7 @@ async def open_unit(link: SerialLink, door: Door) -> Gt511Lock:
         explicit_baud=door.explicit_baud,
         bauds=(*facts.bauds, *COMMON_BAUDS),
         kind="a GT-511 or GT-521 fingerprint module",
+        quick=door.quick,
     )
     wire.found()
     info = parse_devinfo(wire.info or b"")

@@ -240,7 +240,9 @@ class Line(Generic[F]):
 # ---- opening --------------------------------------------------------------------------------------------------------
 
 
-async def find_speed(line: Line[F], *, explicit_baud: int | None, bauds: Sequence[int], kind: str) -> None:
+async def find_speed(
+    line: Line[F], *, explicit_baud: int | None, bauds: Sequence[int], kind: str, quick: bool = False
+) -> None:
     """Search the speed at which the module answers.
 
     Args:
@@ -248,6 +250,7 @@ async def find_speed(line: Line[F], *, explicit_baud: int | None, bauds: Sequenc
         explicit_baud: the only speed to try.
         bauds: speeds to try after that of the profile.
         kind: what is sought, for the message.
+        quick: only a short question at the profile's own speed, because other families wait for their turn.
 
     Raises:
         NoAnswer: silence at every speed.
@@ -263,12 +266,12 @@ async def find_speed(line: Line[F], *, explicit_baud: int | None, bauds: Sequenc
         if await line.answers(timeout_s, tries=tries):
             return
     else:
-        order = list(dict.fromkeys((facts.baud, *bauds)))
+        order = [facts.baud] if quick else list(dict.fromkeys((facts.baud, *bauds)))
         tries, timeout_s = 1, facts.answer_s
         for baud in order:
             if await _can_run_at(line, baud) and await line.answers(SEARCH_S, tries=SEARCH_TRIES):
                 return
-        if await _can_run_at(line, order[0]) and await line.answers(timeout_s):
+        if not quick and await _can_run_at(line, order[0]) and await line.answers(timeout_s):
             return
     if line.heard_bytes > NOISE_BYTES:
         raise ConnectError(
