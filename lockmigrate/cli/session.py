@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -20,6 +23,9 @@ from lockmigrate.targets import Access, Target, open_target, parse_target
 from lockmigrate.vault import keys
 from lockmigrate.vault.passphrases import read_passphrase_file
 
+PATIENCE_S: Final = 2.0
+"""After so long a person is told why nothing happens."""
+
 
 @asynccontextmanager
 async def opened(ctx: Context, target: Target, *, position: int = 0) -> AsyncIterator[Lock]:
@@ -29,11 +35,20 @@ async def opened(ctx: Context, target: Target, *, position: int = 0) -> AsyncIte
         trace = trace.with_name(f"{trace.stem}-{position + 1}{trace.suffix}")
     access = Access(profile=ctx.unit.profile, credential_file=ctx.unit.credential_file(position), trace=trace)
     note_target(target.text)
-    lock = await open_target(target, access)
+    waiting = asyncio.get_running_loop().call_later(PATIENCE_S, _still_looking, ctx)
+    try:
+        lock = await open_target(target, access)
+    finally:
+        waiting.cancel()
     try:
         yield lock
     finally:
         await lock.close()
+
+
+def _still_looking(ctx: Context) -> None:
+    if not ctx.common.json and sys.stderr.isatty():
+        say("note", "no answer yet: other speeds and other kinds of units are tried, up to 15 s in all")
 
 
 def targets(*texts: str) -> tuple[Target, ...]:
