@@ -37,9 +37,10 @@ def sim_list(ctx: Context) -> SimListResult:
     """
     from lockmigrate.cli.answers import PresetSeen, SimListResult
     from lockmigrate.cli.profiles_cmd import known_profiles
-    from lockmigrate.sim import PRESETS
+    from lockmigrate.sim import PRESETS, SIMULATED
 
     seen, broken = known_profiles()
+    seen = [profile for profile in seen if profile.family in SIMULATED]
     return SimListResult(
         targets=tuple(f"sim://{profile.name}/{preset}" for profile in seen for preset in PRESETS),
         profiles=tuple(seen),

@@ -47,6 +47,8 @@ USER_TAKEN: Final = 0x06
 FINGER_TAKEN: Final = 0x07
 TIMEOUT: Final = 0x08
 
+PERMISSIONS: Final = (1, 2, 3)
+"""[WS]; what they mean belongs to the host."""
 RESULT_TEXTS: Final = {
     FAIL: "it failed",
     FULL: "the library is full",
@@ -202,7 +204,7 @@ class Command:
     """Asking again changes nothing more than asking once."""
     q3_is_result: bool = True
     """False where 01 is a permission and no failure."""
-    wait: Literal["answer", "write", "erase", "optional", "finger"] = "answer"
+    wait: Literal["answer", "write", "erase", "finger"] = "answer"
 
 
 DELETE_USER: Final = Command("delete user", 0x04, repeatable=False, wait="write")
@@ -214,7 +216,7 @@ COUNT: Final = Command("count", 0x09)
 PERMISSION: Final = Command("permission", 0x0A, q3_is_result=False)
 MATCH: Final = Command("match", 0x0C, repeatable=False, q3_is_result=False, wait="finger")
 """[drv]."""
-VERSION: Final = Command("version", 0x26, MAX_VERSION_BYTES, wait="optional")
+VERSION: Final = Command("version", 0x26, MAX_VERSION_BYTES)
 """[drv]."""
 LEVEL: Final = Command("security level", 0x28)
 LIST: Final = Command("list", 0x2B, MAX_LIST_BYTES)

@@ -47,11 +47,15 @@ _ROWS: Final = Struct("rows" / GreedyRange(_ROW), Terminated)
 
 
 def text_of(raw: bytes) -> str | None:
-    """Return the version's text without its padding; what is not printable ASCII is shown as hex, None if empty."""
+    """Return the version's text without its padding, None if empty.
+
+    What is not printable ASCII is shown as hex, and so is a lone `*`, which in a format id means any version.
+    """
     body = raw.rstrip(b"\x00 \xff\r\n")
     if not body:
         return None
-    return body.decode("ascii") if body.isascii() and body.decode("ascii").isprintable() else body.hex()
+    plain = body.isascii() and body.decode("ascii").isprintable() and body != b"*"
+    return body.decode("ascii") if plain else body.hex()
 
 
 def format_id(version: str | None, size: int | None) -> str:

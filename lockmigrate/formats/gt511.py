@@ -225,7 +225,7 @@ class Command:
     """After an ACK the host sends a data packet of this many bytes, and the module answers a second time."""
     repeatable: bool = True
     """Asking again changes nothing more than asking once."""
-    wait: Literal["answer", "write", "erase", "optional"] = "answer"
+    wait: Literal["answer", "write", "erase"] = "answer"
 
 
 OPEN: Final = Command("Open", 0x01, answer_bytes=DEVICE_INFO_BYTES)
@@ -243,7 +243,7 @@ CAPTURE_FINGER: Final = Command("CaptureFinger", 0x60)
 GET_TEMPLATE: Final = Command("GetTemplate", 0x70, answer_bytes=TEMPLATE_BYTES)
 SET_TEMPLATE: Final = Command("SetTemplate", 0x71, data_bytes=TEMPLATE_BYTES, repeatable=False, wait="write")
 SET_SECURITY_LEVEL: Final = Command("SetSecurityLevel", 0xF0, repeatable=False, wait="write")
-GET_SECURITY_LEVEL: Final = Command("GetSecurityLevel", 0xF1, wait="optional")
+GET_SECURITY_LEVEL: Final = Command("GetSecurityLevel", 0xF1)
 """The two of the level are in [2.1] alone."""
 
 COMMANDS: Final = (

@@ -33,7 +33,7 @@ from lockmigrate.formats.tables_records import (
     user_of,
     vendor_of,
 )
-from lockmigrate.formats.tables_schema import MAX_RECORDS, parse_tables
+from lockmigrate.formats.tables_schema import MAX_RECORDS, Counter, TableSpec, parse_tables
 from lockmigrate.formats.tables_types import MAX_IMAGE_BYTES
 from lockmigrate.model.capabilities import Capabilities, CredentialCapabilities, CredentialCapability, NameCapability
 from lockmigrate.model.document import Gap
@@ -158,6 +158,8 @@ class _Reader:
     marked: set[tuple[str, int]] = field(default_factory=set)
     gave: set[tuple[str, int]] = field(default_factory=set)
     """Records from which something came."""
+    uncounted: list[TableSpec] = field(default_factory=list)
+    """Tables whose counter lies in a damaged record."""
     doubted: set[tuple[str, int]] = field(default_factory=set)
     """Records whose number another one claims too."""
 
@@ -167,6 +169,8 @@ class _Reader:
         bad = [row for row in rows if not row.intact]
         for row in bad:
             self._damaged(row)
+        for table in self.layout.spec.tables:
+            self._uncounted(table, bad)
         people = [row for row in good if row.table.kinds != ("setting",)]
         claims: dict[tuple[str, int], list[Row]] = {}
         for row in people:
@@ -200,9 +204,23 @@ class _Reader:
     def _damaged(self, row: Row) -> None:
         self._gap(row, "record-damaged", "its checksum does not hold; its bytes are kept and never restored")
 
+    def _uncounted(self, table: TableSpec, bad: list[Row]) -> None:
+        """Tell of a table whose counter cannot be trusted: behind what it counts there may be more."""
+        count = table.count
+        if not isinstance(count, Counter):
+            return
+        for row in bad:
+            if row.offset < count.offset + count.type.size and count.offset < row.offset + len(row.raw):
+                self.uncounted.append(table)
+                where = f'its counter lies in the damaged record {row.index} of "{row.table.name}"'
+                detail = f"{where}: there may be more records than it says"
+                self.gaps.append(
+                    Gap(section=_section_of(table), record=table.name, code="record-damaged", detail=detail)
+                )
+                return
+
     def _gap(self, row: Row, code: str, detail: str) -> None:
-        kinds = set(row.table.kinds)
-        section = "settings" if kinds == {"setting"} else "credentials" if kinds & CREDENTIALS else "users"
+        section = _section_of(row.table)
         where = f'record {row.index} of "{row.table.name}" at {row.offset:#x}'
         self.gaps.append(
             Gap(section=section, record=f"{row.table.name}/{row.index}", code=code, detail=f"{where}: {detail}")
@@ -365,14 +383,16 @@ class _Reader:
         kinds = {kind for table in self.layout.spec.tables for kind in table.kinds}
         limits = any(item.role in LIMITS for table in self.layout.spec.tables for item in table.fields)
         why = f"{len(bad)} records fail their checksum" if len(bad) > 1 else "one record fails its checksum"
-        lost = {
-            name: sum(1 for row in bad if set(row.table.kinds) & of)
-            for name, of in (("users", {"user"}), ("credentials", CREDENTIALS), ("settings", {"setting"}))
-        }
+        sorts = {"users": {"user"}, "credentials": CREDENTIALS, "settings": {"setting"}}
+        lost = {name: sum(1 for row in bad if set(row.table.kinds) & of) for name, of in sorts.items()}
+        uncounted = {name: any(set(table.kinds) & of for table in self.uncounted) for name, of in sorts.items()}
 
         def section(name: str, present: bool, read: int, missing: int) -> Coverage:
             if not present:
                 return Coverage(state="unsupported", why=f"the profile names no {name}")
+            if uncounted[name]:
+                told = "a counter lies in a record that fails its checksum"
+                return Coverage(state="partial", device_count=None, read_count=read, why=told)
             state: Literal["full", "partial"] = "partial" if missing else "full"
             return Coverage(state=state, device_count=read + missing, read_count=read, why=why if lost[name] else None)
 
@@ -415,3 +435,8 @@ class _Reader:
                 pin=held("pin"), card=held("card"), fingerprint=held("fingerprint"), face=held("face")
             ),
         )
+
+
+def _section_of(table: TableSpec) -> Literal["settings", "credentials", "users"]:
+    kinds = set(table.kinds)
+    return "settings" if kinds == {"setting"} else "credentials" if kinds & CREDENTIALS else "users"

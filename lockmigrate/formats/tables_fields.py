@@ -217,11 +217,10 @@ def _mapping(asked: Asked, key: str, most: int, words: tuple[str, ...] | None) -
 
 
 def _none(asked: Asked, kind: str, size: int, most: int) -> frozenset[int | bytes] | None:
-    value = asked.value("none")
-    if value is None:
+    if asked.value("none") is None:
         return None
     found: set[int | bytes] = set()
-    for item in list(value) if isinstance(value, list | tuple) else [value]:
+    for item in asked.items("none"):
         if kind in NUMBERS:
             number = asked.whole(item, "none", 0, most)
             found |= set() if number is None else {number}

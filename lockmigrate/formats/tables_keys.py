@@ -7,8 +7,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+MAX_LISTED: Final = 256
+"""Ours: entries of one list. Each is looked at for each record, so two long lists would be work for days."""
+MAX_JSON: Final = 2**53 - 1
+"""The largest integer that the manifest of a backup can hold."""
 SHOWN_CHARACTERS: Final = 40
 """How much of a value a message repeats."""
+_LARGE: Final = re.compile(r"0x[0-9a-f]{14,16}")
 _NUMBER: Final = re.compile(r"(0[xX][0-9a-fA-F]{1,8}|0[bB][01]{1,32}|[0-9]{1,10})")
 
 
@@ -45,7 +50,9 @@ class Asked:
         return self.whole(self._table[key], key, low, high)
 
     def whole(self, value: Any, key: str, low: int, high: int) -> int | None:
-        """Return a whole number between two bounds; None where it is something else."""
+        """Return a whole number between two bounds, or one as `portable` wrote it; None where it is something else."""
+        if isinstance(value, str) and _LARGE.fullmatch(value):
+            value = int(value, 16)
         if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
             self.problem(key, f"{shown(value)} is text; write the number without quotes")
         elif not isinstance(value, int) or isinstance(value, bool):
@@ -87,7 +94,11 @@ class Asked:
         value = self.value(key)
         if value is None:
             return []
-        return list(value) if isinstance(value, list | tuple) else [value]
+        found = list(value) if isinstance(value, list | tuple) else [value]
+        if len(found) > MAX_LISTED:
+            self.problem(key, f"more than {MAX_LISTED} entries")
+            return []
+        return found
 
     def only(self, allowed: bool, why: str, *keys: str) -> None:
         """Note keys that mean nothing here."""
@@ -101,6 +112,15 @@ class Asked:
             if key not in self._known:
                 near = difflib.get_close_matches(str(key), sorted(self._known), n=1, cutoff=0.5)
                 self.problem(_key(key), f'unknown key; did you mean "{near[0]}"?' if near else "unknown key")
+
+
+def portable(value: Any) -> Any:
+    """Return a profile's value as JSON can carry it: integers that are too large for it become `0x…`."""
+    if isinstance(value, Mapping):
+        return {key: portable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [portable(item) for item in value]
+    return f"{value:#016x}" if isinstance(value, int) and value > MAX_JSON else value
 
 
 def shown(value: Any) -> str:

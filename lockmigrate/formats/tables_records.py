@@ -74,6 +74,8 @@ def digits_of(row: Row, item: Field) -> str | None:
         return packed_digits(raw, low_first=item.low_first, fill=item.fill, right=item.right, length=length)
     if item.type == "digit-bytes":
         return byte_digits(raw, fill=item.fill, right=item.right, length=length)
+    if item.number and length == 0:
+        return ""
     if item.number:
         number = row.number(item.name)
         wanted = length if length is not None else item.digits
@@ -138,7 +140,12 @@ def card_of(row: Row, marks: Marks) -> CardData | Literal["empty"] | None:
         if length is not None and length > item.size:
             marks.add(f"{item.name}: the length is more than the field has", "card-number-rule")
             return None
+        if not raw:
+            return "empty"
         order = _RULE_ORDER.get(item.number_rule)
+        if order is not None and len(raw) != item.size:
+            marks.add(f"{item.name}: {len(raw)} bytes are no number by its rule", "card-number-rule")
+            return None
         number: str | None = raw.hex() if order is None else str(int.from_bytes(raw, order))
     elif item.type in CODECS:
         number = text_part(row, item)[1]

@@ -125,6 +125,9 @@ def _magic(item: Any, number: int, whole: Asked) -> tuple[int, bytes]:
             mark = bytes.fromhex(digits)
         except ValueError:
             asked.problem("hex", f'{shown(digits)} is not pairs of hex digits, such as "4b 50 33 01"')
+        else:
+            if not mark:
+                asked.problem("hex", "no bytes: every dump would carry this mark")
     asked.finish()
     return offset, mark
 
@@ -193,7 +196,7 @@ def _table(name: str, value: Any, endianness: str | None, room: int, problems: l
     if len(fields) == len(parsed):
         problems += spans_of(fields, path)
         check_roles(asked, fields, kinds, has_first_slot=first_slot is not None)
-    if isinstance(count, int) and kinds == ("setting",) and count != 1:
+    if count not in (None, 1) and kinds == ("setting",):
         asked.problem("count", "a table of settings has one record")
     if len(problems) > before or offset is None or size is None or count is None:
         return None

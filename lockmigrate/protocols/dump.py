@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 
 from lockmigrate.errors import TornRead, Unsupported
 from lockmigrate.formats.tables import TABLE, Dump, ImageLayout, read_image
+from lockmigrate.formats.tables_keys import portable
 from lockmigrate.model.document import Table
 from lockmigrate.model.records import AccessKey
 from lockmigrate.model.results import Progress, Unit
@@ -46,7 +47,7 @@ class DumpLock:
     @property
     def variant(self) -> dict[str, Any]:
         """The layout itself, so that a backup can be decoded without the profile's file."""
-        return {"tables": self._profile.tables}
+        return {"tables": portable(self._profile.tables)}
 
     @property
     def given(self) -> tuple[AccessKey, ...]:

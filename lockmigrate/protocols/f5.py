@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -164,9 +164,11 @@ class F5Lock:
         started = utc_now()
         count, raw = await self._slots.count(), await self._slots.list_bytes()
         rows: list[tuple[int, bytes]] = []
+        wanted: Sequence[int]
         if raw is None:
             self._warn("the module has no list of its users; every id was asked")
-            wanted, told = list(range(1, min(self._found.slots or MAX_USER, MAX_USER) + 1)), {count}
+            wanted, told = range(1, MAX_USER + 1), {count}  # ids are the host's choice, however many users fit
+            self._slots.unlisted = True
         else:
             stated, listed = parse_list(raw)
             wanted, told = sorted(listed), {count, stated, len(listed)}
@@ -175,7 +177,7 @@ class F5Lock:
             async for item in read_slots(self._slots, wanted, rows, twice=twice):
                 yield item
         finally:
-            self._slots.listed = None
+            self._slots.listed, self._slots.unlisted = None, False
         if told - {None, len(rows)}:
             numbers = ", ".join(str(number) for number in sorted(number for number in told if number is not None))
             self._warn(f"the module's own numbers of users ({numbers}) and what answered ({len(rows)}) differ")
@@ -193,7 +195,7 @@ class F5Lock:
 
     def write(self, steps: Iterable[Step]) -> AsyncIterator[Done]:
         """Carry out steps in their order; see `Lock.write`."""
-        return self._changes.write(steps, capacity=self._found.slots)
+        return self._changes.write(steps)
 
     async def erase(self, scope: Scope) -> AsyncIterator[Progress]:
         """Delete all users; see `Lock.erase`."""
@@ -231,12 +233,13 @@ class F5Lock:
             await asyncio.sleep(FINGER_PAUSE_S)
 
     async def close(self) -> None:
-        """Put the rule about duplicates back, if it is still lifted, and close the port; see `Lock.close`."""
+        """Put the rule about duplicates back, leave the module waiting for nothing, and close; see `Lock.close`."""
         if self._closed:
             return
         self._closed = True
         try:
             with contextlib.suppress(LinkError):
+                await self._wire.let_go()
                 await self._changes.put_back()
         finally:
             await self._wire.link.close()

@@ -24,6 +24,7 @@ from lockmigrate.formats.f5 import (
     MAX_USER,
     NO_USER,
     PERMISSION,
+    PERMISSIONS,
     READ_TEMPLATE,
     SETTINGS,
     USER_TAKEN,
@@ -43,6 +44,8 @@ from lockmigrate.protocols.slots_line import TROUBLE, Silent
 COMMAND_OF: Final = {SETTING_KEYS[command.code]: command for command in SETTINGS}
 EMPTY_LIST: Final = bytes(2)
 """What the list of an empty module holds: a count of zero."""
+VERSION_TRIES: Final = 2
+"""How often a module that may not know the question is asked; ours."""
 REFUSED, ALLOWED = 1, 0
 """Values of the setting `duplicates`."""
 
@@ -54,6 +57,8 @@ class F5Slots:
         self.wire = wire
         self.listed: Mapping[int, int] | None = None
         """While the library is read: id to permission as the list has it, which every template must bear out."""
+        self.unlisted = False
+        """The library is read without a list: what 0A says has to bear a template out."""
         self.template_bytes: int | None = None
         """Size of the templates, once one was read."""
         self._speaks_of: dict[Command, bool] = {}
@@ -75,7 +80,7 @@ class F5Slots:
             Silent, LinkLost: the module is gone.
         """
         try:
-            reply = await self.wire.ask(VERSION)
+            reply = await self.wire.ask(VERSION, tries=VERSION_TRIES)
         except Silent:
             raise
         except TROUBLE:
@@ -157,12 +162,30 @@ class F5Slots:
                     break
                 continue
             user = parse_user_data(reply.data)
-            listed = user.permission if self.listed is None else self.listed.get(slot, user.permission)
-            if user.permission == listed:
+            told = await self._told(slot, user.permission)
+            if user.permission == told:
                 self.template_bytes = self.template_bytes or len(user.template)
                 return Fetched(data=bytes([user.permission]) + user.template)
-            why, refused = f"its permission is {user.permission}, in the module's list {listed}", False
-        return Fetched(free=refused and slot not in (self.listed or ()), why=why)
+            why, refused = f"its template has the permission {user.permission}, the module says {told}", False
+        if self.listed is not None:
+            return Fetched(free=refused and slot not in self.listed, why=why)
+        # 31 may answer 01 for an id that nobody has (reference, Commands): 0A has a word of its own for that.
+        return Fetched(free=refused or await self.is_free(slot) is True, why=why)
+
+    async def _told(self, slot: int, permission: int) -> int:
+        """Return the permission by another word of the module; where it has none, the one of the template."""
+        if self.listed is not None:
+            return self.listed.get(slot, permission)
+        if not self.unlisted:
+            return permission
+        try:
+            result = (await self.wire.ask(PERMISSION, slot)).result
+        except Silent:
+            raise
+        except TROUBLE:
+            return permission
+        # 01 may be a permission, or the word of a module that does not know the question.
+        return result if result in PERMISSIONS and result != FAIL else permission
 
     async def is_free(self, slot: int) -> bool | None:
         """Ask for the permission; see `Slots.is_free`."""
@@ -234,13 +257,12 @@ class Changes:
         self.trouble: str | None = None
         """What could not be put back, as a sentence."""
 
-    async def write(self, steps: Iterable[Step], *, capacity: int | None) -> AsyncIterator[Done]:
+    async def write(self, steps: Iterable[Step]) -> AsyncIterator[Done]:
         """Carry out steps in their order; see `Lock.write`."""
-        last = min(capacity or MAX_USER, MAX_USER)
         try:
             for step in steps:
                 if step.kind == "fingerprint":
-                    yield await self._finger(step, last)
+                    yield await self._finger(step)
                 elif step.key in COMMAND_OF and step.action == "put":
                     yield await self._setting(step, COMMAND_OF[step.key])
                 else:
@@ -251,8 +273,8 @@ class Changes:
             raise
         await self.put_back()
 
-    async def _finger(self, step: Step, last: int) -> Done:
-        slot = slot_of(step, 1, last)
+    async def _finger(self, step: Step) -> Done:
+        slot = slot_of(step, 1, MAX_USER)
         wanted = step.value if isinstance(step.value, bytes) else b""
         if slot is None:
             return Done(key=step.key, status="refused", code="capacity", detail="no user id has this number")
@@ -282,9 +304,8 @@ class Changes:
         for _ in range(SLOT_TRIES):
             await self._slots.set(DUPLICATES, self._lifted)
             if await self._slots.setting(DUPLICATES) == self._lifted:
-                self._lifted = None
+                self._lifted = self.trouble = None
                 return
-        self._lifted = None
         self.trouble = (
             "the module was told to allow duplicate fingers while it was written, and does not go back to refusing "
             "them; set it by hand"
@@ -298,8 +319,9 @@ class Changes:
         if await self._slots.setting(command) is None:
             detail = "this module has no such setting that could be read back"
             return Done(key=step.key, status="refused", code="setting-unsupported", detail=detail)
-        if command is DUPLICATES:
-            self._lifted = None  # this is what it shall be from now on
-        return await put_setting(
+        done = await put_setting(
             step.key, wanted, lambda value: self._slots.set(command, value), lambda: self._slots.setting(command)
         )
+        if command is DUPLICATES and done.status == "written":
+            self._lifted = None  # this is what it shall be from now on; until then the old rule has to come back
+        return done

@@ -26,8 +26,6 @@ from lockmigrate.profiles import SerialFacts
 from lockmigrate.protocols.slots_line import Line
 from lockmigrate.transports import SerialLink
 
-OPTIONAL_S: Final = 0.3
-"""What a module that may not know a command is given to say so; ours."""
 FINGER_S: Final = 15.0
 """How long a module may wait for a finger before it answers (reference, Link)."""
 SET, QUERY = 0, 1
@@ -102,7 +100,6 @@ class F5Wire(Line[Short | Data]):
             "answer": facts.answer_s,
             "write": facts.write_s,
             "erase": facts.erase_s,
-            "optional": OPTIONAL_S,
             "finger": FINGER_S,
         }
         timeout_s = (timeout_s or patience[command.wait]) + self.line_s(len(request))

@@ -244,12 +244,13 @@ class Gt511Lock:
             await asyncio.sleep(FINGER_PAUSE_S)
 
     async def close(self) -> None:
-        """Put the speed back and close the port; see `Lock.close`."""
+        """Put the speed back, leave the module waiting for nothing, and close the port; see `Lock.close`."""
         if self._closed:
             return
         self._closed = True
         try:
             with contextlib.suppress(LinkError):
+                await self._wire.let_go()
                 await self._wire.restore_speed()
         finally:
             await self._wire.link.close()

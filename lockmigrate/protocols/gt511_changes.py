@@ -31,6 +31,8 @@ from lockmigrate.protocols.slots_line import TROUBLE, Silent
 LEVELS: Final = range(1, 6)
 """Security levels, datasheet v2.1."""
 LEVEL_KEY: Final = "setting/gt511.security_level"
+LEVEL_TRIES: Final = 2
+"""How often a module that may not know the question is asked; ours."""
 
 
 def must(reply: Reply, what: str) -> None:
@@ -66,7 +68,7 @@ class Gt511Slots:
         if self._knows_level is False:
             return None
         try:
-            reply = await self.wire.ask(GET_SECURITY_LEVEL)
+            reply = await self.wire.ask(GET_SECURITY_LEVEL, tries=LEVEL_TRIES)
         except Silent:
             raise
         except NoAnswer:

@@ -33,8 +33,8 @@ from lockmigrate.profiles import SerialFacts
 from lockmigrate.protocols.slots_line import TROUBLE, Line, Silent
 from lockmigrate.transports import SerialLink
 
-OPTIONAL_S: Final = 0.3
-"""What a module that may not know a command is given to say so, and to acknowledge a new speed at the old one."""
+OLD_SPEED_S: Final = 0.3
+"""What a module is given to acknowledge a new speed at the old one; ours."""
 SPEED_TRIES: Final = 2
 """How often Open is sent at the new speed before the old one is tried again."""
 SPEED_ROUNDS: Final = 2
@@ -94,7 +94,6 @@ class Gt511Wire(Line[Packet | Data]):
             "answer": facts.answer_s,
             "write": facts.write_s,
             "erase": facts.erase_s,
-            "optional": OPTIONAL_S,
         }
         timeout_s = patience[command.wait]
 
@@ -242,7 +241,7 @@ class Gt511Wire(Line[Packet | Data]):
         self._in_step, self._strayed, self._owed_bytes = False, True, PACKET_BYTES
         await self.send(Framer.encode(Packet(wanted, CHANGE_BAUDRATE.code)))
         try:
-            reply: Reply | None = await self._reply(OPTIONAL_S)
+            reply: Reply | None = await self._reply(OLD_SPEED_S)
         except TROUBLE:
             reply = None  # lost, or said at the new speed
         if reply is not None and not reply.ok:

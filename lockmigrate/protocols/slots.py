@@ -123,7 +123,8 @@ async def put(slots: Slots, key: str, slot: int, wanted: bytes) -> Done:
                 break
             cleared = cleared or not held.free
         refusal, may_lie_there = await slots.store(slot, wanted)
-        touched = touched or may_lie_there
+        # Where no answer came at all, what got the module out of waiting may have been taken for the template.
+        touched = touched or may_lie_there or refusal is None
         if may_lie_there and (await slots.fetch(slot)).data == wanted:
             return written
         last = refusal or (DIFFERS if may_lie_there else UNTAKEN)

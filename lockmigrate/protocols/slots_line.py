@@ -40,7 +40,7 @@ NOISE_BYTES: Final = 8
 """Fewer bytes than this are noise of a wrong speed; more is somebody talking."""
 NO_ANSWER_HINT: Final = (
     "swap TX and RX, check 3.3 V and ground, and hold the lock's own controller in reset; after power-on a module "
-    "needs a moment"
+    "needs a moment, and one that was cut off in the middle of a template waits for the rest until it loses its power"
 )
 UNKNOWN_HINT: Final = 'another device, or another protocol; see "lockmigrate profiles list"'
 
@@ -194,7 +194,18 @@ class Line(Generic[F]):
                 continue
             return
         if not await self.elsewhere():
+            self._owed_bytes = self._shortest_bytes  # nothing more is tried, at the end neither
             raise Silent(self.peer, tries=self.facts.tries, timeout_s=self.facts.answer_s)
+
+    async def let_go(self) -> None:
+        """Get a module that may wait for the rest of a template out of it: else it takes the lock's own words for data.
+
+        Raises:
+            Silent: the module does not answer any more.
+            LinkLost: the peer or the cable went away.
+        """
+        if self._owed_bytes > self._shortest_bytes:
+            await self.get_into_step()
 
     async def settle(self, timeout_s: float, *, quiet_s: float = SILENCE_S) -> None:
         """Greet once; the line is in step if nothing more comes behind the answer.

@@ -32,6 +32,10 @@ _FAMILIES: Final[dict[str, str]] = {
 """Family to the module that simulates it (it has an `open_unit` of the same form as ours)."""
 
 
+SIMULATED: Final = frozenset(_FAMILIES)
+"""Families that have a simulator; a raw dump has none."""
+
+
 def open_unit(
     profile: Profile, preset: str = "full", options: Mapping[str, str] | None = None, *, state: Path | None = None
 ) -> SimulatedUnit:
