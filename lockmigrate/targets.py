@@ -6,7 +6,6 @@ No general URL parser: those lower-case names and take a MAC address for a port.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import os.path
 from dataclasses import dataclass, field
@@ -232,8 +231,13 @@ class _Caller:
     async def _quickly(self, families: tuple[str, ...], link: Any) -> Lock | None:
         """Ask each family's short question at its usual speed, before one of them searches them all."""
         for family in families:
-            with contextlib.suppress(NoAnswer, ConnectError):
+            try:
                 return await _through_the_door(family, link, self._door(family, quick=True))
+            except NoAnswer:
+                continue
+            except ConnectError as error:
+                if error.reason is not ConnectReason.UNKNOWN_UNIT:
+                    raise
         return None
 
     def _nobody(self, error: LockmigrateError, *, last: bool) -> None:

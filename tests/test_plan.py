@@ -61,7 +61,10 @@ class Module:
         keys: dict[str, bytes] | None = None,
         family: str = "ef01",
         writable: str = "data",
+        first_slot: int = 0,
+        last_slot: int | None = None,
     ) -> None:
+        self.first_slot, self.last_slot = first_slot, last_slot
         self.templates = dict(templates or {})
         self.slots, self.size, self.owner, self.algorithm = slots, size, owner, algorithm
         self.level, self.address, self.family, self.writable = level, address, family, writable
@@ -76,6 +79,8 @@ class Module:
         capability = CredentialCapability(
             slots=self.slots,
             used=len(self.templates),
+            first_slot=self.first_slot,
+            last_slot=self.last_slot,
             readback="full",
             writable=self.writable,  # type: ignore[arg-type]
             template_formats=(self.format_of(held or self.size),),
@@ -755,3 +760,44 @@ def test_every_interrupted_plan_is_finished_by_the_next(old: Module, new: Module
     assert again.executable
     new.apply(again.steps)
     assert make_plan(old.snapshot, new.snapshot, new.unit, policy).steps == ()
+
+
+# ---- modules whose numbers do not end with their room (F5: ids 1 to 4095) -------------------------------------------
+
+
+def numbered(templates: dict[int, bytes | None], *, room: int | None = 8) -> Module:
+    return Module(templates, slots=room, family="f5", first_slot=1, last_slot=4095)
+
+
+def test_an_id_above_the_number_of_users_is_kept() -> None:
+    made = plan(numbered({8: template(1), 300: template(2)}), numbered({}))
+    assert made.executable
+    assert puts(made) == {8: template(1), 300: template(2)}
+
+
+@pytest.mark.parametrize("room", [8, None])
+def test_an_id_that_no_module_has_waits_for_another(room: int | None) -> None:
+    old = numbered({4096: template(1)}, room=room)
+    asked = record(plan(old, numbered({}, room=room)), "fingerprint/4096")
+    assert (asked.outcome, asked.reasons) == ("needs_input", ("capacity",))
+    answer = Answer(key="fingerprint/4096", choice="value", value=0)
+    assert not plan(old, numbered({}, room=room), decisions=answers(answer)).executable, "ids begin at 1"
+    answer = Answer(key="fingerprint/4096", choice="value", value=4095)
+    assert puts(plan(old, numbered({}, room=room), decisions=answers(answer))) == {4095: template(1)}
+
+
+def test_more_fingers_than_there_is_room_for_are_asked_about() -> None:
+    old = numbered({number: template(number) for number in range(1, 12)}, room=20)
+    made = plan(old, numbered({}, room=8))
+    assert [item.outcome for item in made.records].count("needs_input") == 3
+    assert {item.reasons for item in made.records if item.outcome == "needs_input"} == {("capacity",)}
+    skipped = plan(old, numbered({}, room=8), decisions=answers(Answer(reason="capacity", choice="skip")))
+    assert len(puts(skipped)) == 8
+
+
+def test_what_is_replaced_makes_room_before_the_new_ones_come() -> None:
+    held = {number: template(number) for number in range(101, 109)}
+    made = plan(numbered({1: template(1)}), numbered(held), existing="replace")
+    assert made.executable
+    assert [step.action for step in made.steps] == ["remove"] * 8 + ["put"]
+    assert not plan(numbered({1: template(1)}), numbered(held), existing="merge").executable

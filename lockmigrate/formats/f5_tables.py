@@ -20,7 +20,7 @@ from construct import Bytes, GreedyRange, Int8ub, Int16ub, Struct, Tell, Termina
 
 from lockmigrate.errors import FrameError
 from lockmigrate.formats import Sections, build, parse
-from lockmigrate.formats.f5 import CAPTURE_TIMEOUT, DUPLICATES, LEVEL, parse_list
+from lockmigrate.formats.f5 import CAPTURE_TIMEOUT, DUPLICATES, LEVEL, MAX_USER, parse_list
 from lockmigrate.model.capabilities import Capabilities, CredentialCapabilities, CredentialCapability
 from lockmigrate.model.records import Attachment, Coverage, Credential, Lock, Loss, RawRef, Setting, TemplateData
 
@@ -128,6 +128,7 @@ def decode(tables: Mapping[str, bytes], variant: Mapping[str, Any]) -> Sections:
         slots=slots,
         used=max(counts) if counts else len(rows),
         first_slot=1,
+        last_slot=MAX_USER,
         readback="full",
         writable="data",
         template_formats=(format_id(version, measured),),

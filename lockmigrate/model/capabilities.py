@@ -14,6 +14,9 @@ class CredentialCapability(Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """How many fit; None where the unit does not say and nobody has published it."""
     used: int | None = None
     first_slot: int = 0
+    last_slot: int | None = None
+    """The highest number that a record can have, where numbers and room are two things (F5: ids up to 4095, whatever
+    the number of users); else the slots end with their count."""
     min_len: int | None = None
     max_len: int | None = None
     alphabet: str | None = None
@@ -24,6 +27,13 @@ class CredentialCapability(Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Format ids (neutral-format 6.4) that this unit takes; for EF01 derived on the unit, decision 31."""
     template_size_bytes: int | None = None
     """As the unit or its document states it; what was measured stands in the table of the templates."""
+
+    @property
+    def last(self) -> int | None:
+        """The highest number, as far as it is known."""
+        if self.last_slot is not None:
+            return self.last_slot
+        return None if self.slots is None else self.first_slot + self.slots - 1
 
 
 class CredentialCapabilities(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -183,7 +183,7 @@ async def execute(
     after = await _recheck(prepared, records, removed)
     yield RestoreResult(
         exit_code=_exit_code(records, losses, prepared),
-        warnings=(*unit.warnings, *plan.warnings),
+        warnings=tuple(dict.fromkeys((*unit.warnings, *plan.warnings, *after.warnings))),
         file=prepared.source.file,
         backup_id=prepared.source.backup_id,
         source=prepared.source.unit,

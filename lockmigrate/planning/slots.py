@@ -29,7 +29,10 @@ def plan_slots(
     keys, key_steps = plan_access_keys(source, target, policy)
     draft.records += [*fingers.records, *settings, *keys]
     draft.removals = fingers.surplus if policy.existing == "replace" else []
-    draft.steps += [*first, *fingers.steps, *_removal_steps(draft.removals), *last, *key_steps]
+    gone = _removal_steps(draft.removals)
+    # Where room and numbers are two things, what goes makes the room; else new before old, each in its own slot.
+    moves = [*gone, *fingers.steps] if fingers.room_is_shared else [*fingers.steps, *gone]
+    draft.steps += [*first, *moves, *last, *key_steps]
     draft.existing = fingers.existing
     draft.overwrites = fingers.overwrites
     draft.sample = fingers.sample
@@ -80,6 +83,11 @@ class _Fingers:
         ]
 
     @property
+    def room_is_shared(self) -> bool:
+        """Whether any free number takes a record as long as there is room at all."""
+        return self._capability is not None and self._capability.last_slot is not None
+
+    @property
     def overwrites(self) -> list[str]:
         """Occupied slots that another finger is written to."""
         return [key for slot, (key, _) in sorted(self._held.items()) if slot in self._conflicts]
@@ -103,10 +111,9 @@ class _Fingers:
         verdict = fit(credential.template.template_format, self._capability)
         if verdict in ("template-format", "template-dialect", "template-size"):
             return replace(result, outcome="re_enrol", reasons=(verdict,), detail=self._why(credential))
-        slots = self._capability.slots if self._capability else None
-        beyond = slots is not None and slot >= slots
+        beyond = not self._exists(slot)
         if beyond:
-            result, new = self._move(result, credential.key, data, f"slot {slot} is beyond the target's {slots} slots")
+            result, new = self._move(result, credential.key, data, f"the target has no slot {slot}, {self._range()}")
             if new is None:
                 return result
             slot = new
@@ -124,6 +131,9 @@ class _Fingers:
         if slot in self._planned:
             detail = f"slot {slot} of the target is taken by another record of the backup"
             return replace(result, outcome="needs_input", reasons=("capacity",), detail=detail)
+        if self._full(slot):
+            detail = f"the target has room for {self._capability.slots if self._capability else 0} fingers"
+            return self._ask(result, "capacity", detail, ("skip",))
         held = slot in self._held
         torn = held and self._torn(slot, key)
         if held and not torn:
@@ -180,14 +190,31 @@ class _Fingers:
         answer = decided(asked, self._policy, ("value",))
         if answer is None:
             return asked, None
-        slots, new = (self._capability.slots if self._capability else None) or 0, answer.value
-        if not isinstance(new, int) or not 0 <= new < slots or new in self._planned | self._wanted_slots:
+        new = answer.value
+        if not isinstance(new, int) or not self._exists(new) or new in self._planned | self._wanted_slots:
             return replace(asked, detail=f"{detail}; the decided slot {new} is not free on the target"), None
         if new in self._held and not self._equal(new, data) and not self._torn(new, key):
             return replace(asked, detail=f"{detail}; the decided slot {new} holds another finger"), None
         was = self._slot_of(key)
         moved = replace(asked, outcome="adjust", detail=f"slot {was} → {new}, as decided")
         return moved, new
+
+    def _exists(self, slot: int) -> bool:
+        """Whether the target has a slot of this number, as far as it is known."""
+        first, last = (self._capability.first_slot, self._capability.last) if self._capability else (0, None)
+        return first <= slot <= (0xFFFF if last is None else last)
+
+    def _range(self) -> str:
+        first, last = (self._capability.first_slot, self._capability.last) if self._capability else (0, None)
+        return f"only {first} to {last}"
+
+    def _full(self, slot: int) -> bool:
+        """Whether there is no room for one more, where room and numbers are two things."""
+        capability = self._capability
+        if capability is None or capability.slots is None or not self.room_is_shared or slot in self._held:
+            return False
+        staying = self._held.keys() if self._policy.existing == "merge" else self._held.keys() & self._wanted_slots
+        return len(self._planned | staying) >= capability.slots
 
     def _slot_of(self, key: str) -> int:
         return next(int(item.origin["credential_index"]) for item in self._wanted if item.key == key)

@@ -109,6 +109,7 @@ class F5Lock:
             slots=found.slots,
             used=used,
             first_slot=1,
+            last_slot=MAX_USER,
             readback="full",
             writable="data",
             template_formats=(format_id(found.firmware, size),),
