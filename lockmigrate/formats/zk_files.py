@@ -328,6 +328,8 @@ def _choose_v10(files: Mapping[str, bytes], filled: list[str], ten: list[str]) -
 
 _TIME: Final = re.compile(r"(\d{4})-(\d{2})-(\d{2}) (\d{2}):(\d{2}):(\d{2})", re.ASCII)
 _NUMBER: Final = re.compile(r"\d{1,9}", re.ASCII)
+MAX_LINE_BYTES: Final = 512
+"""Our bound; the longest line that is known has some 60."""
 _COLUMNS: Final = 5
 """Id, time, device, status, verify; the work code may be missing, what stands behind it is kept as bytes only."""
 
@@ -366,7 +368,7 @@ def _lines(body: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _entry(line: bytes, seq: int) -> LogEntry | None:
-    columns = line.split(b"\t")
+    columns = line.split(b"\t") if len(line) <= MAX_LINE_BYTES else []
     texts = [decode_text(column.strip(b" ")).text for column in columns[: _COLUMNS + 1]]
     user, moment, *numbers = [text or "" for text in texts] if len(texts) >= _COLUMNS else ["", ""]
     found = _TIME.fullmatch(moment)
@@ -393,8 +395,8 @@ def _entry(line: bytes, seq: int) -> LogEntry | None:
 
 # ---- SHA256SUMS -----------------------------------------------------------------------------------------------------
 
-_SUM: Final = re.compile(r"([0-9a-f]{64}) [ *]([^/\\:\x00-\x1f]{1,255})")
-"""A line of sha256sum; names that it would have to escape are none that we read."""
+_SUM: Final = re.compile(r"([0-9a-f]{64}) [ *]([^/\\:\x00-\x1f\x7f-\x9f]{1,255})")
+"""A line of sha256sum; names that it would have to escape, or that a screen would obey, are none that we read."""
 
 
 def parse_sums(data: bytes) -> dict[str, str]:

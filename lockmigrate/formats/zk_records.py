@@ -281,8 +281,10 @@ class Text(NamedTuple):
     encoding: str
 
 
-_UNREADABLE: Final = frozenset([*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), *map(chr, range(0x202A, 0x202F))])
-"""Control characters, and those that turn the direction of a line."""
+_UNREADABLE: Final = frozenset(
+    map(chr, (*range(0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A)))
+)
+"""Control characters, ends of lines, and those that turn the direction of a line."""
 
 
 def decode_text(raw: bytes, encoding: str | None = None) -> Text:

@@ -6,7 +6,7 @@ Source: the family's reference, section 6.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from struct import Struct as Packed
 from typing import Final
@@ -125,8 +125,8 @@ async def open_table(wire: Wire, table: BulkTable) -> AsyncIterator[TableReading
         LinkLost: the peer or the cable went away.
     """
     reading = TableReading(wire, table)
-    await reading.open()
     try:
+        await reading.open()
         yield reading
     finally:
         if reading.held:
@@ -134,8 +134,8 @@ async def open_table(wire: Wire, table: BulkTable) -> AsyncIterator[TableReading
                 await wire.ask(Cmd.FREE, repeatable=True, timeout_s=LEAVE_S)
 
 
-async def whole_table(wire: Wire, table: BulkTable) -> bytes | None:
-    """Read a table without its length word; None if the unit does not give it.
+async def whole_table(wire: Wire, table: BulkTable, each: Callable[[], Awaitable[None]]) -> bytes | None:
+    """Read a table without its length word; None if the unit does not give it. `each` is awaited before every piece.
 
     Raises:
         As `open_table`.
@@ -143,6 +143,7 @@ async def whole_table(wire: Wire, table: BulkTable) -> bytes | None:
     async with open_table(wire, table) as reading:
         if reading.refused is not None:
             return None
+        await each()
         while await reading.more():
-            pass
+            await each()
         return reading.body()

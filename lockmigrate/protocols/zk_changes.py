@@ -5,7 +5,7 @@ Every change is read back. Nothing here opens a door, restarts a unit, or clears
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import groupby
@@ -31,6 +31,7 @@ from lockmigrate.formats.zk_access import (
     parse_group,
     parse_zone,
 )
+from lockmigrate.formats.zk_tables import PORTABLE_OPTIONS
 from lockmigrate.model.records import Kind
 from lockmigrate.model.results import Progress
 from lockmigrate.model.steps import Done, Step
@@ -42,10 +43,6 @@ from lockmigrate.protocols.zk_user_changes import UserChanges, number_of
 from lockmigrate.protocols.zk_wire import Wire
 
 SETTING_PREFIX: Final = "setting/zk."
-NEVER_WRITTEN: Final = frozenset(
-    {"MAC", "IPAddress", "NetMask", "GATEIPAddress", "DeviceID", "COMKey", "RS232BaudRate", "RS232On", "RS485On"}
-)
-"""They belong to this unit or to its network; names that begin with `~` are read-only by convention (section 5)."""
 ATTENDANCE, TEMPLATES, OPERATIONS, USERS = 1, 2, 4, 5
 """What CLEAR_DATA can clear; without a byte it would clear everything (section 7)."""
 
@@ -119,12 +116,18 @@ class Changes:
         steps = list(steps)
         if not steps:
             return
+        self.users.forget()  # since the last time people may have used the terminal
         async with self._pause.hold():
             for kind, group in groupby(steps, key=lambda step: step.kind):
                 run = list(group)
-                if kind in ("user", "fingerprint"):
-                    carried = self.users.carry_out(run) if kind == "user" else self._fingers.carry_out(run)
-                    async with aclosing(carried) as dones:
+                if kind == "user":
+                    for part in _each_once(run):
+                        async with aclosing(self.users.carry_out(part)) as dones:
+                            for done in await self._fingers.left_behind(part, [done async for done in dones]):
+                                yield done
+                    continue
+                if kind == "fingerprint":
+                    async with aclosing(self._fingers.carry_out(run)) as dones:
                         async for done in dones:
                             yield done
                     continue
@@ -174,7 +177,7 @@ class Changes:
     # ---- settings ---------------------------------------------------------------------------------------------------
 
     async def _setting(self, step: Step, name: str) -> Done:
-        if name in NEVER_WRITTEN or name.startswith("~"):
+        if name not in PORTABLE_OPTIONS:  # it belongs to this unit or to its network, or may
             return Done(key=step.key, status="refused", code="device-bound")
         wanted = f"{name}={step.value}".encode() if isinstance(step.value, str | int) else b""
         if split_option(wanted) is None or cut_text(wanted) != wanted or b"\n" in wanted:
@@ -250,7 +253,7 @@ class Changes:
             await self._clear(TEMPLATES, "templates")
             await self._refresh()
             left = parse_capacity(await read_capacity(self._wire))
-        body = await whole_table(self._wire, USER_TABLE)
+        body = await whole_table(self._wire, USER_TABLE, self._pause.renew)
         if left.users or left.templates or body:
             raise RefusedError(f"the terminal still holds {left.users} users and {left.templates} templates")
 
@@ -275,3 +278,17 @@ class Changes:
 
     async def _refresh(self) -> None:
         await self._wire.ask(Cmd.REFRESH, repeatable=True, timeout_s=self._wire.facts.write_s)
+
+
+def _each_once(steps: list[Step]) -> Iterator[list[Step]]:
+    """Cut steps so that no part touches a user twice: one reading proves a part."""
+    part: list[Step] = []
+    seen: set[object] = set()
+    for step in steps:
+        uid = step.origin.get("user_index")
+        if uid in seen:
+            yield part
+            part, seen = [], set()
+        part.append(step)
+        seen.add(uid)
+    yield part

@@ -2,18 +2,21 @@
 
 A template goes up as a blob and is stored by TEMPLATE_STORE, which carries the duress flag (neutral-format 6.1).
 Firmware that does not know that command gets SAVE_MANY, or the oldest way of one packet; those cannot be trusted with
-every flag. What is not proven after three attempts does not stay on the unit.
+every flag. What is not proven after three attempts does not stay on the unit, nor does what lay in its place before: a
+finger that could not be overwritten may be that of somebody else, who had the number until now.
+
+That a finger is not there is believed only of a unit that has given single ones out; else its whole table tells.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from struct import Struct as Packed
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from lockmigrate.errors import NoAnswer
-from lockmigrate.formats.zk import UNKNOWN_COMMAND, UPLOAD_BYTES, Cmd, cut_text, parse_capacity, reply_text
+from lockmigrate.formats.zk import UNKNOWN_COMMAND, UPLOAD_BYTES, Cmd, Reply, cut_text, parse_capacity, reply_text
 from lockmigrate.formats.zk_records import (
     ENTRY_HEAD_BYTES,
     FLAG_DURESS,
@@ -53,6 +56,18 @@ NEXT: Final[dict[Way, Way]] = {"store": "many", "many": "packet", "packet": "pac
 """What is tried where the unit does not know a way."""
 
 
+Held = Mapping[tuple[int, int], tuple[int, bytes]]
+"""Place to flag and template, as the unit's table has them."""
+
+
+class Seen(NamedTuple):
+    """What lies in a place: a template, nothing (empty), or nobody can tell (None)."""
+
+    template: bytes | None
+    by: Cmd | None = None
+    """The command that gave it; None where its table did."""
+
+
 class FingerChanges:
     """What can be done to the templates of one terminal."""
 
@@ -68,34 +83,63 @@ class FingerChanges:
         """Whether the unit knows BUFFER_CHECK; None before it was tried."""
         self._ask_by: Cmd | None = None
         """How single templates are fetched here; None before it is known."""
+        self._gives = False
+        """A single template was given out, so that a refusal means that there is none."""
+        self._appends: bool | None = None
+        """Whether TEMPLATE_FETCH adds a byte to the template; None before it was seen."""
+        self._kept: set[tuple[Way, bool]] = set()
+        """Ways, and whether the place was empty, in which the flag of a valid template was seen to be kept."""
 
     async def carry_out(self, steps: list[Step]) -> AsyncGenerator[Done, None]:
         """Carry out steps of the kind `fingerprint`; where a flag is to be proven, one reading proves them all."""
         finished: list[Done] = []
-        to_prove: list[int] = []
+        to_prove: dict[int, tuple[Way, bool]] = {}
         for index, step in enumerate(steps):
             await self._pause.renew()
             done = await self._one(step)
             finished.append(done)
-            if done.status == "written" and _flag(step) != FLAG_VALID:
-                to_prove.append(index)
+            how = (self._way, step.was_empty)
+            if done.status == "written" and (_flag(step) != FLAG_VALID or how not in self._kept):
+                to_prove[index] = how
         await self._refresh()
         if to_prove:
-            flags = await self._flags()
-            for index in to_prove:
-                finished[index] = await self._with_flag(steps[index], finished[index], flags)
+            held = await self._table() or {}
+            for index, how in to_prove.items():
+                finished[index] = await self._with_flag(steps[index], finished[index], held)
+                if finished[index].status == "written" and _flag(steps[index]) == FLAG_VALID:
+                    self._kept.add(how)
         for done in finished:
             yield done
 
+    async def left_behind(self, steps: list[Step], dones: list[Done]) -> list[Done]:
+        """Correct the Dones of removed users: their fingers are gone when the table of templates says so."""
+        users = {key: number_of(step, "user_index", 0xFFFF) for step in steps for key in step.also}
+        if not any(done.status == "removed" and done.key in users for done in dones):
+            return dones
+        held = await self._table()
+        numbers = None if held is None else {uid for uid, _ in held}
+        detail = "the terminal took the user away and kept the fingers"
+        if held is None:
+            detail = (
+                "the terminal took the user away and does not give out its templates: the fingers may still be there"
+            )
+        return [
+            Done(key=done.key, status="differs", code="read-back-differs", detail=detail)
+            if done.key in users and done.status == "removed" and (numbers is None or users[done.key] in numbers)
+            else done
+            for done in dones
+        ]
+
     async def _one(self, step: Step) -> Done:
         uid, finger = number_of(step, "user_index", 0xFFFF), number_of(step, "finger", FINGERS - 1)
-        if uid is None or finger is None:
+        if not uid or finger is None:
             return _refused(step, "capacity", "no finger of a user has this number")
         if step.action == "remove":
             return await self._remove(step, uid, finger)
         template = step.value if isinstance(step.value, bytes) else b""
         if not 0 < len(template) <= MAX_TEMPLATE_BYTES:
-            return _refused(step, "template-size", f"a template of {len(template)} bytes cannot be sent")
+            detail = f"a template of {len(template)} bytes cannot be sent"
+            return await self._not_put(step, uid, finger, "template-size", detail, may_lie_there=not step.was_empty)
         return await self._put(step, uid, finger, template)
 
     # ---- writing ----------------------------------------------------------------------------------------------------
@@ -106,12 +150,9 @@ class FingerChanges:
         while tries < TRIES:
             tries += 1
             way = self._way
-            if way != "store" and _flag(step) == FLAG_DURESS and way == "many":
-                return _refused(step, "duress-unsupported", "this firmware takes templates only without a duress flag")
-            if way == "many" and _flag(step) != FLAG_VALID:
-                return _refused(step, "write-refused", "this firmware takes valid templates only")
-            if way == "packet" and len(template) + ENTRY_HEAD_BYTES > UPLOAD_BYTES:
-                return _refused(step, "template-size", "this firmware takes a template only if it fits into one packet")
+            if unable := _unable(way, _flag(step), len(template)):
+                code, detail = unable
+                break
             silent = False
             try:
                 refusal = await self._store(way, step, uid, finger, template, attempt=tries)
@@ -132,7 +173,10 @@ class FingerChanges:
             if silent and not self._trusted and way != "packet":
                 self._way, tries = NEXT[way], tries - 1  # silence is how this firmware says that it knows no such thing
             code, detail = "read-back-differs", "the terminal did not give back what was written"
-        if may_lie_there and (step.was_empty or code == "read-back-differs"):
+        return await self._not_put(step, uid, finger, code, detail, may_lie_there=may_lie_there)
+
+    async def _not_put(self, step: Step, uid: int, finger: int, code: str, detail: str, *, may_lie_there: bool) -> Done:
+        if may_lie_there:
             gone = await self._take_away(uid, finger)
             detail = f"{detail}; the finger {'was left empty' if gone else 'could not be emptied'}"
         return Done(
@@ -196,37 +240,58 @@ class FingerChanges:
     # ---- reading back -----------------------------------------------------------------------------------------------
 
     async def _same(self, uid: int, finger: int, template: bytes) -> bool:
-        if self._is(await self._fetch(uid, finger), template):
+        if await self._is(await self._look(uid, finger), uid, finger, template):
             return True
         await self._refresh()
-        return self._is(await self._fetch(uid, finger), template)
+        return await self._is(await self._look(uid, finger), uid, finger, template)
 
-    def _is(self, back: bytes | None, template: bytes) -> bool:
-        """TEMPLATE_FETCH appends one byte, probably the flag (section 7, unconfirmed)."""
-        return back == template or (self._ask_by == Cmd.TEMPLATE_FETCH and back is not None and back[:-1] == template)
+    async def _is(self, seen: Seen, uid: int, finger: int, template: bytes) -> bool:
+        """TEMPLATE_FETCH adds one byte, probably the flag (section 7, unconfirmed): without it, a template that came
+        short by just that byte would look whole."""
+        if seen.by != Cmd.TEMPLATE_FETCH or seen.template is None:
+            return seen.template == template
+        if seen.template[:-1] == template and self._appends is not False:
+            self._appends = True
+            return True
+        if seen.template != template:
+            return False
+        if self._appends is None:
+            _, held = (await self._table() or {}).get((uid, finger), (0, b""))
+            self._appends = held != template
+        return not self._appends
 
-    async def _fetch(self, uid: int, finger: int) -> bytes | None:
-        """Read one template; None if there is none."""
+    async def _look(self, uid: int, finger: int) -> Seen:
+        """Read what lies in a place."""
         which = _WHICH.pack(uid, finger)
         for command in (Cmd.TEMPLATE_FETCH, Cmd.TEMPLATE_READ) if self._ask_by is None else (self._ask_by,):
             back = await self._wire.fetch(command, which, optional=True)
             if isinstance(back, bytes):
-                self._ask_by = command
-                return back or None
-            if back.code in UNKNOWN_COMMAND and command == Cmd.TEMPLATE_FETCH:
+                if back or self._gives:
+                    self._ask_by, self._gives = command, True
+                    return Seen(back, command)
+            elif back.code in UNKNOWN_COMMAND and command == Cmd.TEMPLATE_FETCH:
                 self._ask_by = Cmd.TEMPLATE_READ
-        return None
+            elif self._gives and (back.code == Reply.ERROR or (back.ok and not back.data)):
+                return Seen(b"", command)  # zk-protocol says ERROR and shows OK with nothing
+        held = await self._table()
+        return Seen(None if held is None else held.get((uid, finger), (0, b""))[1])
 
-    async def _flags(self) -> dict[tuple[int, int], tuple[int, bytes]]:
-        body = await whole_table(self._wire, TEMPLATE_TABLE) or b""
+    async def _table(self) -> Held | None:
+        """Read the table of templates; None where the unit counts some and does not give them out."""
+        body = await whole_table(self._wire, TEMPLATE_TABLE, self._pause.renew)
+        if body is None:
+            await self._refresh()
+            if parse_capacity(await read_capacity(self._wire)).templates:
+                return None
+            body = b""
         return {
             (entry.uid, entry.finger): (entry.flag, body[entry.offset : entry.offset + entry.size])
             for entry in split_templates(body)
         }
 
-    async def _with_flag(self, step: Step, done: Done, flags: dict[tuple[int, int], tuple[int, bytes]]) -> Done:
+    async def _with_flag(self, step: Step, done: Done, held: Held) -> Done:
         uid, finger = int(step.origin["user_index"]), int(step.origin["finger"])
-        flag, template = flags.get((uid, finger), (None, b""))
+        flag, template = held.get((uid, finger), (None, b""))
         if flag == _flag(step) and template == step.value:
             return done
         gone = await self._take_away(uid, finger)
@@ -242,7 +307,7 @@ class FingerChanges:
     # ---- removing ---------------------------------------------------------------------------------------------------
 
     async def _remove(self, step: Step, uid: int, finger: int) -> Done:
-        if await self._fetch(uid, finger) is None:
+        if (await self._look(uid, finger)).template == b"":
             return Done(key=step.key, status="removed", proof="V4")
         before = parse_capacity(await read_capacity(self._wire)).templates
         if not await self._take_away(uid, finger):
@@ -260,16 +325,17 @@ class FingerChanges:
         On TFT units only by the user's id: by number some of them delete all fingers of the user (section 7).
         """
         if self._found.width == 72:
-            records = (await self._users.records()).get(uid, [])
-            if len(records) != 1:
-                return False
-            text = cut_text(records[0][USER_ID_OFFSET:])
+            users = await self._users.records()
+            text = cut_text(users[uid][0][USER_ID_OFFSET:]) if uid in users else b""
+            named = [item for items in users.values() for item in items if cut_text(item[USER_ID_OFFSET:]) == text]
+            if not text or len(named) != 1:
+                return False  # it would be nobody's finger, or somebody else's
             code, data = Cmd.TEMPLATE_REMOVE, text.ljust(FULL_USER_ID_BYTES, b"\x00") + bytes([finger])
         else:
             code, data = Cmd.TEMPLATE_DELETE, _WHICH.pack(uid, finger)
         with contextlib.suppress(NoAnswer):  # what is there now tells
             await self._wire.ask(code, data, timeout_s=self._wire.facts.write_s)
-        return await self._fetch(uid, finger) is None
+        return (await self._look(uid, finger)).template == b""
 
     async def _refresh(self) -> None:
         await self._wire.ask(Cmd.REFRESH, repeatable=True, timeout_s=self._wire.facts.write_s)
@@ -278,6 +344,17 @@ class FingerChanges:
 def _flag(step: Step) -> int:
     flag = number_of(step, "flag", 0xFF)
     return FLAG_VALID if flag is None else flag
+
+
+def _unable(way: Way, flag: int, size: int) -> tuple[str, str] | None:
+    """Say what a way cannot carry: a loss code and why."""
+    if way == "many" and flag == FLAG_DURESS:
+        return "duress-unsupported", "this firmware takes templates only without a duress flag"
+    if way == "many" and flag != FLAG_VALID:
+        return "write-refused", "this firmware takes valid templates only"
+    if way == "packet" and size + ENTRY_HEAD_BYTES > UPLOAD_BYTES:
+        return "template-size", "this firmware takes a template only if it fits into one packet"
+    return None
 
 
 def _refused(step: Step, code: str, detail: str) -> Done:

@@ -13,6 +13,7 @@ A terminal that finds the users of one moment beside the templates of another gi
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterable, Mapping
@@ -20,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from lockmigrate.errors import FileTrouble, ImageError
-from lockmigrate.formats.files import file_trouble, read_whole, write_whole
+from lockmigrate.errors import FileTrouble, ImageError, TornRead
+from lockmigrate.formats.files import file_trouble, write_whole
 from lockmigrate.formats.zk_files import (
     MISMATCH,
     SUMS_FILE,
@@ -37,6 +38,12 @@ MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 """Ours: 65,535 records of 72 bytes are 5 MB, ten templates of 1.5 KB for each of 4,000 people 60 MB."""
 MAX_FOLDER_BYTES: Final = 4 * MAX_FILE_BYTES
 """Ours."""
+MAX_SUMS_BYTES: Final = 4 * 1024 * 1024
+"""Ours: some 40,000 names."""
+_OPEN_FLAGS: Final = (
+    os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+)
+"""A link that has just taken a file's place is not followed, a pipe not waited for."""
 NEW: Final = ".lockmigrate-new"
 READY: Final = ".lockmigrate-ready"
 OURS: Final = (USER_FILE, *TEMPLATE_FILES)
@@ -61,12 +68,13 @@ def look(folder: Path) -> Found:
     Raises:
         FileTrouble: a file cannot be read.
         ImageError: the folder is not as SHA256SUMS says, or a file is none that a terminal writes.
+        TornRead: a file changed while it was read.
     """
     names = _names(folder)
     files: dict[str, bytes] = {}
     room = MAX_FOLDER_BYTES
     for name, actual in sorted(names.items()):
-        files[name] = _read(folder / actual, name, min(MAX_FILE_BYTES, room))
+        files[name] = _read(folder / actual, name, MAX_SUMS_BYTES if name == SUMS_FILE else min(MAX_FILE_BYTES, room))
         room -= len(files[name])
     said = files.pop(SUMS_FILE, None)
     names.pop(SUMS_FILE, None)
@@ -105,14 +113,38 @@ def _read(path: Path, name: str, limit: int) -> bytes:
     except OSError as error:
         raise file_trouble("read", path, error) from error
     if not stat.S_ISREG(about.st_mode):
-        raise ImageError(f"{name} is no ordinary file", hint="links and folders of this name are not followed")
-    data = read_whole(path, max_bytes=limit) if about.st_size <= limit else None
+        raise _odd_file(name)
+    data = _read_at_rest(path, name, limit) if about.st_size <= limit else None
     if data is None:
         raise ImageError(
             f"{name} has more than {limit} bytes, which no terminal writes",
             hint="the disk or the copy is damaged",
             code="too-large",
         )
+    return data
+
+
+def _odd_file(name: str) -> ImageError:
+    return ImageError(f"{name} is no ordinary file", hint="links and folders of this name are not followed")
+
+
+def _read_at_rest(path: Path, name: str, limit: int) -> bytes | None:
+    """Read a file that does not change meanwhile; None if it is longer than the limit."""
+    try:
+        with open(os.open(path, _OPEN_FLAGS), "rb") as file:  # noqa: PTH123  # Path.open knows no such flags
+            before = os.fstat(file.fileno())
+            if not stat.S_ISREG(before.st_mode):
+                raise _odd_file(name)
+            data = file.read(limit + 1)
+            after = os.fstat(file.fileno())
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _odd_file(name) from None
+        raise file_trouble("read", path, error) from error
+    if len(data) > limit:
+        return None
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(data) != after.st_size:
+        raise TornRead(f"{name} changed while it was read", hint="wait until it is copied, then start again")
     return data
 
 
@@ -184,7 +216,7 @@ def finish(folder: Path) -> bool:
         ImageError: what that run had written is damaged.
     """
     ready = folder / READY
-    if not is_folder(ready):
+    if not is_folder(ready) or ready.is_symlink():
         with contextlib.suppress(OSError):  # on a disk that cannot be written it does no harm
             _sweep(folder / NEW)
         return False
@@ -203,7 +235,7 @@ def _move(folder: Path, ready: Path) -> None:
     """Step 3. Each part of it leaves alone what was done before."""
     waiting = {plain_name(path.name) for path in ready.iterdir()} & {*OURS, SUMS_FILE}
     if SUMS_FILE in waiting:
-        said = _read(ready / SUMS_FILE, SUMS_FILE, MAX_FILE_BYTES)
+        said = _read(ready / SUMS_FILE, SUMS_FILE, MAX_SUMS_BYTES)
         sums = parse_sums(said)
         _check_staged(ready, waiting - {SUMS_FILE}, sums)
         present = _names(folder)
@@ -311,7 +343,7 @@ def _forget(path: Path) -> None:
     if advise is None:
         return
     with contextlib.suppress(OSError):
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(path, _OPEN_FLAGS)
         try:
             os.fsync(handle)
             advise(handle, 0, 0, getattr(os, "POSIX_FADV_DONTNEED", 4))

@@ -170,7 +170,7 @@ async def look_around(wire: Wire, profile: Profile | None, profiles: list[Profil
         profile=profile or generic,
         options_raw=raw,
         options=options_of(raw),
-        firmware_raw=cut_text(version.data) if version.ok and version.data else None,
+        firmware_raw=_version_of(version),
         capacity_raw=await read_capacity(wire),
         width=72,
         width_measured=False,
@@ -187,6 +187,11 @@ async def look_around(wire: Wire, profile: Profile | None, profiles: list[Profil
     await _measure_width(wire, found)
     found.clock_offset_s = await _clock_offset(wire)
     return found
+
+
+def _version_of(answer: Packet) -> bytes | None:
+    text = cut_text(answer.data)
+    return text if answer.ok and 0 < len(text) <= MAX_OPTION_BYTES else None
 
 
 async def _not_busy(wire: Wire) -> None:

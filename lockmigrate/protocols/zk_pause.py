@@ -29,6 +29,9 @@ class Pause:
         self._wire = wire
         self._inside = False
         self._limited: bool | None = None
+        """Whether the unit accepts a limit; None before it was tried. What it accepted once is never done without."""
+        self._obeyed = False
+        """It has said OK to being disabled."""
         self._since_s = 0.0
 
     @contextlib.asynccontextmanager
@@ -53,14 +56,14 @@ class Pause:
         finally:
             self._inside = False
         answer = await self.end()
-        if answer is not None and not self._limited:
+        if answer is not None and self._obeyed and not self._limited:
             raise RefusedError(
                 f"the terminal stays disabled: {answer}", hint="switch it off and on again, then nothing is lost"
             )
 
     async def renew(self) -> None:
         """Extend the time if much of it is over; cheap enough to be called at every turn."""
-        if self.held and asyncio.get_running_loop().time() - self._since_s > RENEW_S:
+        if self._inside and asyncio.get_running_loop().time() - self._since_s > RENEW_S:
             await self._disable()
 
     async def end(self, *, timeout_s: float | None = None) -> str | None:
@@ -72,7 +75,7 @@ class Pause:
         if not self.held:
             return None
         answer = await self._wire.ask(Cmd.ENABLE, repeatable=True, timeout_s=timeout_s)
-        self.held = False
+        self.held = not answer.ok
         return None if answer.ok else reply_text(answer.code)
 
     async def _disable(self) -> None:
@@ -80,8 +83,10 @@ class Pause:
         self._since_s = asyncio.get_running_loop().time()
         if self._limited is not False:
             answer = await self._wire.ask_optional(Cmd.DISABLE, DISABLED_S.to_bytes(4, "little"))
-            self._limited = answer.ok
-            if answer.ok:
+            self._limited = self._limited or answer.ok
+            if self._limited:
+                self._obeyed = True
                 return
         # A unit that knows no such command reads and writes all the same; what changes meanwhile shows in its counters.
-        await self._wire.ask_optional(Cmd.DISABLE)
+        answer = await self._wire.ask_optional(Cmd.DISABLE)
+        self._obeyed = self._obeyed or answer.ok

@@ -69,6 +69,8 @@ class SettingsReader:
     async def _numbers(self, name: str, access: AccessTable, before: int) -> AsyncGenerator[ReadItem, None]:
         started = utc_now()
         found: list[bytes] = []
+        refused: list[int] = []
+        last = 0
         self._unsupported.discard(name)
         for number in range(1, access.highest + 1):
             await self._pause.renew()
@@ -84,16 +86,28 @@ class SettingsReader:
                     self._unsupported.add(name)
                     return
                 found.append(answer)
+                last = number
             elif number == 1:
                 self._unsupported.add(name)
                 return
+            else:
+                refused.append(number)
             yield Progress(stage="settings", done=before + number, total=TOTAL)
+        holes = [number for number in refused if number < last]  # where a unit has fewer, the last ones are missing
+        if holes:
+            yield Gap(
+                section="schedules",
+                record=None,
+                code="schedule-unreadable",
+                detail=f"of its {access.what} the terminal does not give out {_listed(holes)}, but higher numbers",
+            )
         yield table(name, b"".join(found), len(found), started=started)
 
     async def _verify(self, uids: list[int]) -> AsyncGenerator[ReadItem, None]:
         """Ask every user's verify style, one by one: there is no other way."""
         started = utc_now()
         found: list[bytes] = []
+        refused: list[int] = []
         self._unsupported.discard(VERIFY_TABLE)
         for done, uid in enumerate(uids, start=1):
             await self._pause.renew()
@@ -115,10 +129,23 @@ class SettingsReader:
                     "their own, set it again",
                 )
                 return
+            else:
+                refused.append(uid)
             if done % 16 == 0 or done == len(uids):
                 yield Progress(stage="verify styles", done=done, total=len(uids))
+        if refused:
+            yield Gap(
+                section="verify_styles",
+                record=None,
+                code="schedule-unreadable",
+                detail=f"the terminal does not tell in which way the users {_listed(refused)} have to verify",
+            )
         if found:
             yield table(VERIFY_TABLE, b"".join(found), len(found), started=started)
+
+
+def _listed(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers[:10])) + (f" and {len(numbers) - 10} more" if len(numbers) > 10 else "")
 
 
 def _is_answer(access: AccessTable, number: int, answer: bytes) -> bool:

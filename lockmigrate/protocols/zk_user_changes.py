@@ -46,7 +46,7 @@ class UserChanges:
             LinkError: the conversation failed.
         """
         if self._held is None or fresh:
-            body = await whole_table(self._wire, USER_TABLE)
+            body = await whole_table(self._wire, USER_TABLE, self._pause.renew)
             if body is None:
                 self._found.capacity_raw = await read_capacity(self._wire)
                 if self._found.capacity.users:
@@ -99,10 +99,11 @@ class UserChanges:
     async def _send(self, step: Step) -> Done | Sent:
         """Send one step; a Done only where the unit refuses for sure."""
         uid = number_of(step, "user_index", 0xFFFF)
-        if uid is None:
+        if not uid:
             return _refused(step, "capacity", "no user can have this number")
         try:
             if step.action == "remove":
+                self.forget()
                 await self._wire.ask(Cmd.USER_DELETE, uid.to_bytes(2, "little"), timeout_s=self._wire.facts.write_s)
                 return "said"  # ERROR may mean that there is none: the table tells
             record = self._record(step, uid)
@@ -182,6 +183,9 @@ class UserChanges:
         style = step.origin.get("verify")
         if isinstance(style, int):
             now = await self.style(uid)
+            if now is None and style:
+                detail = "the terminal does not tell any more in which way the user has to verify"
+                return Done(key=step.key, status="differs", code="read-back-differs", detail=detail)
             if now is not None and now != style:
                 return Done(key=step.key, status="differs", code="read-back-differs", detail="another verify style")
         if here[0] == wanted:

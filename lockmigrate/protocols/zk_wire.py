@@ -40,6 +40,10 @@ MAX_TABLE_BYTES: Final = 128 << 20
 SLOWEST_BYTES_S: Final = 2048
 PATIENCE_S: Final = 30.0
 """Our bound on one bulk answer: half a minute, and as long as a line of 19,200 baud behind the unit would need."""
+MAX_EMPTY: Final = 64
+"""Our bound on data packets with nothing in them: with more, bulk data would never end."""
+MAX_DATAGRAMS: Final = 2 << 16
+"""Our bound on the datagrams of one bulk answer: numbers have 16 bits, and each may come twice."""
 SILENT_HINT: Final = "the terminal stopped answering: check its power and the network, then start again"
 LEAVE_S: Final = 2.0
 """How long the last words of a conversation may take."""
@@ -107,10 +111,20 @@ class Wire:
         self.session, self._number, self.let_in = 0, -1, False
         before = self.retries
         answer = await self.ask(Cmd.CONNECT, repeatable=True)
-        # All CONNECTs have number 0, and each opens a session of its own: after a repetition the last answer counts.
-        while self.retries > before and (later := await self._exchange.listen(self.answer_s)) is not None:
-            answer = later if later.number == 0 and later.code in (Reply.OK, Reply.UNAUTH) else answer
+        if self.retries > before:
+            answer = await self._last_answer(answer)
         self.session = answer.session
+        return answer
+
+    async def _last_answer(self, answer: Packet) -> Packet:
+        """After a repetition the last answer counts: all CONNECTs have number 0, and each opens its own session."""
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + self.answer_s * self.facts.tries
+        while (left_s := end_s - loop.time()) > 0:
+            later = await self._exchange.listen(min(self.answer_s, left_s))
+            if later is None:
+                break
+            answer = later if later.number == 0 and later.code in (Reply.OK, Reply.UNAUTH) else answer
         return answer
 
     async def authorise(self, key: int, ticks: int) -> Packet:
@@ -280,7 +294,9 @@ class Wire:
         loop = asyncio.get_running_loop()
         end_s = loop.time() + PATIENCE_S + count / SLOWEST_BYTES_S
         parts: list[Packet] = []
-        got = 0
+        """Datagrams, which may come in any order."""
+        stream = bytearray()
+        got = empty = 0
         while True:
             try:
                 packet = await self._answer(number, self.answer_s)
@@ -290,15 +306,19 @@ class Wire:
                 raise
             if packet.code != Cmd.DATA:
                 break
-            parts.append(packet)
+            if self.datagrams:
+                parts.append(packet)
+            else:
+                stream += packet.data
             got += len(packet.data)
+            empty += not packet.data
             if got > (2 * count if self.datagrams else count):
                 raise _Damaged("more came than was announced")
-            if loop.time() > end_s:
+            if loop.time() > end_s or empty > MAX_EMPTY or len(parts) > MAX_DATAGRAMS:
                 raise FrameError("bulk data does not end")
         if packet.code not in (Cmd.DATA, Reply.OK):
             raise UnexpectedReply(expected="bulk data", received=reply_text(packet.code))
-        data = b"".join(self._in_order(parts) if self.datagrams else [part.data for part in parts])
+        data = b"".join(self._in_order(parts)) if self.datagrams else bytes(stream)
         if len(data) != count:
             raise _Damaged(f"{count} bytes were announced, {len(data)} came")
         return data
@@ -307,7 +327,9 @@ class Wire:
         """Sort data packets by the number in their session field, where they have one (section 6), each once."""
         numbers = {part.session: part.data for part in parts}
         if len(numbers) == 1:
-            return [part.data for part in parts]
+            # No unit is known to number none of them; the same bytes again and again are one packet that came often.
+            data = [part.data for part in parts]
+            return data if len(set(data)) > 1 else data[:1]
         if set(numbers) != set(range(len(numbers))):
             raise _Damaged("a packet is missing")
         return [numbers[index] for index in range(len(numbers))]

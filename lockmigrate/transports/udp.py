@@ -22,6 +22,8 @@ OPEN_LIMIT_S: Final = 10.0
 """Upper bound for finding the host."""
 INBOX_BYTES: Final = 4 << 20
 """With this much unread, what comes is lost, as datagrams are."""
+INBOX_DATAGRAMS: Final = 1 << 14
+"""The same of their number: small ones cost more memory than they have bytes."""
 RECEIVE_BUFFER_BYTES: Final = 1 << 20
 """What the system is asked to keep for us; it may give less."""
 
@@ -82,6 +84,7 @@ class UdpLink(asyncio.DatagramProtocol):
         """Datagrams that came while too much was unread."""
         self._name = name
         self._inbox = Inbox()
+        self._waiting = 0
         self._heard = False
         self._transport: asyncio.DatagramTransport | None = None
 
@@ -96,10 +99,13 @@ class UdpLink(asyncio.DatagramProtocol):
 
     async def read(self) -> bytes:
         """Return the next datagram. See `Link.read`."""
-        return await self._inbox.get()
+        data = await self._inbox.get()
+        self._waiting -= 1
+        return data
 
     def discard(self) -> int:
         """Forget what arrived and was not read; returns how many bytes that was."""
+        self._waiting = 0
         return self._inbox.discard()
 
     async def close(self) -> None:
@@ -122,9 +128,10 @@ class UdpLink(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: Any) -> None:
         """Keep a datagram; an empty one says nothing."""
         self._heard = True
-        if self._inbox.size_bytes + len(data) > INBOX_BYTES:
+        if self._inbox.size_bytes + len(data) > INBOX_BYTES or self._waiting >= INBOX_DATAGRAMS:
             self.lost_datagrams += 1
-        else:
+        elif data and not self._inbox.ended:
+            self._waiting += 1
             self._inbox.put(data)
 
     def error_received(self, exc: Exception) -> None:
