@@ -24,6 +24,7 @@ from lockmigrate.errors import (
     RefusedError,
     TargetError,
 )
+from lockmigrate.model.results import Unit
 from lockmigrate.profiles import Profile, load_profile
 from lockmigrate.protocols import Lock
 from lockmigrate.protocols.credentials import (
@@ -377,12 +378,20 @@ async def _through_the_door(family: str, link: Any, door: Door) -> Lock:
 
     lock = await door_of(family).open_unit(link, door)
     wanted = door.credential.unit if door.credential else None
-    if wanted is not None:
-        unit = await lock.identify()
-        if unit.id != wanted:
-            raise RefusedError(
-                f'the credential file is for the unit "{wanted}", this one is "{unit.id}"',
-                hint="give the file that belongs to this unit",
-                code="credential-of-other-unit",
-            )
+    if wanted is None:
+        return lock
+    try:
+        _same_unit(wanted, await lock.identify())
+    except BaseException:
+        await lock.close()  # takes leave of the unit, which closing the link alone does not
+        raise
     return lock
+
+
+def _same_unit(wanted: str, unit: Unit) -> None:
+    if unit.id != wanted:
+        raise RefusedError(
+            f'the credential file is for the unit "{wanted}", this one is "{unit.id}"',
+            hint="give the file that belongs to this unit",
+            code="credential-of-other-unit",
+        )

@@ -184,23 +184,20 @@ async def test_a_narrower_record_asks_and_cuts_only_names() -> None:
     old, new = unit_of("zk", "full"), unit_of("zk-bw", "empty", fp="10")
     source = await source_of(old)
     plan = await planned(new, source)
+    assert not plan.plan.executable
+    unknown = {record.key for record in plan.plan.records if "zone-table-unknown" in record.reasons}
+    assert unknown, "such a terminal does not say what its tables allow"
+    choices = {"zone_table_unknown": "write", "pin_length": "skip", "user_id_unsupported": "skip"}
+    plan = await planned(new, source, decisions=answers(**choices))
     by_reason: dict[str, set[str]] = {}
     for record in plan.plan.records:
         for reason in record.reasons:
             by_reason.setdefault(reason, set()).add(record.outcome)
-    assert by_reason["name-cut"] <= {"adjust", "needs_input", "refuse"}
+    assert by_reason["name-cut"] == {"adjust"}
     assert by_reason["schedule-unsupported"] <= {"refuse", "skip"}
     assert not plan.plan.executable
     decided = await put_back(
-        new,
-        source,
-        decisions=answers(
-            schedule_unsupported="skip",
-            pin_length="skip",
-            user_id_unsupported="skip",
-            rule_unsupported="skip",
-            zone_table_unknown="skip",
-        ),
+        new, source, decisions=answers(**choices, schedule_unsupported="skip", rule_unsupported="skip")
     )
     written = {record.key for record in decided.records if record.kind == "user" and record.proof == "V4"}
     assert written

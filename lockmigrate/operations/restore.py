@@ -7,7 +7,7 @@ of what the target holds; `execute` writes. Nothing is written to a unit before 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -20,6 +20,7 @@ from lockmigrate.model.results import PlanResult, Progress, RecordResult, Restor
 from lockmigrate.model.steps import Done, Step
 from lockmigrate.operations.journal import Journal
 from lockmigrate.operations.reading import Reading, read_unit
+from lockmigrate.planning.draft import StepId, step_id
 from lockmigrate.planning.plan import Plan, make_plan
 from lockmigrate.planning.policy import Policy
 from lockmigrate.protocols import QUICK, Lock
@@ -44,6 +45,8 @@ _BLOCK_TEXTS = {
     ),
 }
 """Code of a block to its sentence and its hint."""
+TABLES = ("schedule", "group", "combination")
+"""Kinds of records that people rest on."""
 CODE_ON_EXIT = {"needs-input": "plan-blocked", "consent": "plan-blocked"}
 """Machine codes of decision 8 for blocks that have none of their own."""
 
@@ -165,18 +168,32 @@ async def execute(
     if plan.steps:
         yield Progress(stage="restore", done=0, total=total)
     number = 0
-    for steps in _batches(plan.steps, lock.batch):
-        journal.note_all("started", steps, **ident)
-        bearer = {key: step for step in steps.values() for key in (step.key, *step.also)}
-        async for done in lock.write(steps.values()):
-            step = bearer[done.key]
-            # A slot that is cleared may bear the key of a source record that goes elsewhere or nowhere.
-            (taken if step.action == "remove" else put)[done.key] = done
-            if done.key == step.key and _certain(step, done):
-                journal.note("confirmed", key=step.key, **ident)
+    failed: set[StepId] = set()
+    for batch in _batches(plan, lock.batch):
+        number += len(batch)
+        steps = {}
+        for step in batch:
+            without = [other for other in plan.needs.get(step_id(step), ()) if other in failed]
+            if without:
+                failed.add(step_id(step))
+                for done in _left_out(step, without[0]):
+                    (taken if step.action == "remove" else put)[done.key] = done
+            else:
+                steps[step.key] = step
+        if steps:
+            journal.note_all("started", steps, **ident)
+            bearer = {key: step for step in steps.values() for key in (step.key, *step.also)}
+            async for done in lock.write(steps.values()):
+                step = bearer[done.key]
+                # A slot that is cleared may bear the key of a source record that goes elsewhere or nowhere.
+                (taken if step.action == "remove" else put)[done.key] = done
+                if done.key == step.key and done.status not in ("written", "removed"):
+                    failed.add(step_id(step))
+                if done.key == step.key and _certain(step, done):
+                    journal.note("confirmed", key=step.key, **ident)
         moved += sum(len(step.value) for step in steps.values() if isinstance(step.value, bytes))
-        number += len(steps)
         yield Progress(stage="restore", done=number, total=total, size_bytes=moved)
+    put |= _shaken(plan, failed)
     records = tuple(_with_outcome(record, put.get(record.key)) for record in plan.records)
     removed = tuple(key for key in plan.removals if key in taken and taken[key].status == "removed")
     losses = [*prepared.source.snapshot.losses, *plan.losses, *_losses(put), *_losses(taken)]
@@ -200,16 +217,32 @@ async def execute(
     )
 
 
-def _batches(steps: Iterable[Step], size: int) -> Iterator[dict[str, Step]]:
-    """Cut the steps into batches, by key; a key never stands twice in one."""
-    batch: dict[str, Step] = {}
-    for step in steps:
-        if len(batch) == size or step.key in batch:
+def _batches(plan: Plan, size: int) -> Iterator[list[Step]]:
+    """Cut the steps into batches: none holds a key twice, or a step that another one of it rests on."""
+    batch: list[Step] = []
+    ids: set[StepId] = set()
+    keys: set[str] = set()
+    for step in plan.steps:
+        own = {step.key, *step.also}
+        if len(batch) == size or own & keys or not ids.isdisjoint(plan.needs.get(step_id(step), ())):
             yield batch
-            batch = {}
-        batch[step.key] = step
+            batch, ids, keys = [], set(), set()
+        batch.append(step)
+        ids.add(step_id(step))
+        keys |= own
     if batch:
         yield batch
+
+
+def _left_out(step: Step, missing: StepId) -> Iterator[Done]:
+    """Refuse a step because of another one that did not happen: nobody is let in on what is not there as planned."""
+    action, key = missing
+    table = key.partition("/")[0] in TABLES
+    code = "zone-table-unknown" if table else "write-refused" if action == "remove" else "user-missing"
+    did = "written" if action == "put" else "reset" if table else "taken away"
+    detail = f"left out, because {key} could not be {did}"
+    for bearer in (step.key, *step.also):
+        yield Done(key=bearer, status="refused", code=code, detail=detail)
 
 
 async def _try_size(prepared: Prepared) -> None:
@@ -222,6 +255,16 @@ async def _try_size(prepared: Prepared) -> None:
             hint="the replacement takes templates of another size; choose one of the same kind, or enrol again",
             code="template-size",
         )
+
+
+def _shaken(plan: Plan, failed: set[StepId]) -> dict[str, Done]:
+    """Find records that were equal before and may not be any more: some units take away more than they are told to."""
+    detail = "something beside it could not be taken away for certain, so this was not proven either; restore again"
+    return {
+        record.key: Done(key=record.key, status="differs", code="read-back-differs", detail=detail)
+        for record in plan.records
+        if record.done and not failed.isdisjoint(plan.needs.get(("put", record.key), ()))
+    }
 
 
 def _certain(step: Step, done: Done) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,6 +12,12 @@ from lockmigrate.model.steps import Step
 from lockmigrate.planning.policy import Policy
 
 BIOMETRIC: Final = ("fingerprint", "face")
+StepId = tuple[str, str]
+"""Action and key: a place may be cleared under a key and written under the same."""
+
+
+def step_id(step: Step) -> StepId:
+    return step.action, step.key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +35,8 @@ class Plan:
     """Machine codes of what forbids it as it stands."""
     losses: tuple[Loss, ...]
     warnings: tuple[str, ...]
+    needs: Mapping[StepId, tuple[StepId, ...]] = field(default_factory=dict)
+    """Step to the steps without which it must not happen; a record that is done may need some too, as a put."""
     sample: bytes | None = field(default=None, repr=False)
     """A template to send into memory and back first, where the target's size is not known."""
 
@@ -51,6 +60,7 @@ class Draft:
     existing: list[str] = field(default_factory=list)
     overwrites: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    needs: dict[StepId, tuple[StepId, ...]] = field(default_factory=dict)
     sample: bytes | None = None
 
     def finish(self, policy: Policy, unit: Unit, *, same_family: bool) -> Plan:
@@ -67,10 +77,11 @@ class Draft:
             steps=tuple(self.steps),
             removals=tuple(self.removals) if replacing else (),
             existing=tuple(self.existing),
-            overwrites=tuple(self.overwrites) if replacing else (),
+            overwrites=tuple(dict.fromkeys(self.overwrites)) if policy.existing is not None else (),
             blocked_by=tuple(self._blocked(policy, same_family=same_family)),
             losses=tuple(losses),
             warnings=(*self.warnings, *self._consent(policy, unit)),
+            needs=dict(self.needs),
             sample=self.sample,
         )
 

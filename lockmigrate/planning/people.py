@@ -1,39 +1,51 @@
 """Units that know people (ZK): users with their PINs and cards, fingers, groups, combinations and time tables.
 
 A user's number is what fingers hang on, so it is kept, or a person decides. What a user may do rests on tables that lie
-elsewhere in the unit: where the old unit's tables are not known, a record that refers to them waits for a person's word
-(R0: losing a time window widens).
+elsewhere in the unit: a user is written only where those allow no more than the old unit's did (R0); where that is not
+known, the record waits for a person's word.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Final
 
 from msgspec.structs import replace
 
 from lockmigrate.model.document import Snapshot
-from lockmigrate.model.records import Credential, Group, Kind, Schedule, User
+from lockmigrate.model.records import Credential, Kind, User
 from lockmigrate.model.results import RecordResult, Unit
 from lockmigrate.model.steps import Fitted, Step
+from lockmigrate.planning.doors import UNKNOWN, Doors, Member, Right, member_of, more
 from lockmigrate.planning.draft import Draft
+from lockmigrate.planning.people_extra import Extra, link, staying
+from lockmigrate.planning.people_fingers import Fingers
 from lockmigrate.planning.people_parts import (
+    ANSWERS,
     DOUBTS,
-    Place,
-    WeekOrGroups,
-    by_key,
+    SKIP_ONLY,
+    WIDER,
+    WRITTEN,
+    Scene,
     doubts_of,
+    fingers_of,
+    id_of,
+    is_disabled,
+    mode_of,
     place_of,
-    supported,
-    tables_of,
-    unread_tables,
+    uid_of,
 )
-from lockmigrate.planning.policy import Choice, Policy, decided
+from lockmigrate.planning.people_tables import Resident, Tables
+from lockmigrate.planning.policy import Choice, Policy
 from lockmigrate.planning.settings import missing_by_name, plan_access_keys, plan_settings
-from lockmigrate.planning.templates import fit
 
-ANSWERS: Final[tuple[Choice, ...]] = ("write", "override", "skip")
 ADMINS: Final = ("enroller", "admin", "owner")
+NOT_CARRIED: Final[Mapping[str, str]] = {"PIN": "pin-length", "RFID": "card-too-long"}
+"""What lies in a user's record, and the question with which it stays behind if the record is written all the same."""
+NARROWER: Final = "on the target it may enter at fewer times, in fewer ways or only beside others"
+ROUNDS: Final = 4
+"""How often a plan is made anew because it lets users of the target go that it had taken for staying."""
 
 
 def plan_people(
@@ -45,361 +57,312 @@ def plan_people(
     unconfirmed: frozenset[str],
     fitted: Mapping[str, Fitted],
 ) -> None:
-    """Fill a draft for a unit with users; `fitted` says how the target would hold each of them."""
-    _People(draft, source, target, unit, policy, unconfirmed, fitted).work()
+    """Fill a draft for a unit with users; `fitted` says how the target would hold each of them.
+
+    Which tables may change depends on who stays on the target, and who makes room depends on the tables. So the plan is
+    made again without those who go, until that is the same; where it does not settle, all of them count as staying.
+    """
+
+    def planned(leaving: frozenset[int]) -> Scene:
+        scene = Scene(
+            draft=Draft(),
+            source=source,
+            target=target,
+            unit=unit,
+            policy=policy,
+            unconfirmed=unconfirmed,
+            fitted=fitted,
+        )
+        _People(scene, leaving).work()
+        return scene
+
+    leaving: frozenset[int] = frozenset()
+    scene = planned(leaving)
+    for _ in range(ROUNDS):
+        if policy.existing != "merge" or scene.cleared == leaving:
+            break
+        leaving = frozenset(scene.cleared)
+        scene = planned(leaving)
+    if not scene.cleared >= leaving:
+        scene = planned(frozenset())
+    for name in ("records", "steps", "removals", "existing", "overwrites", "warnings", "needs"):
+        setattr(draft, name, getattr(scene.draft, name))
 
 
 class _People:
-    def __init__(
-        self,
-        draft: Draft,
-        source: Snapshot,
-        target: Snapshot,
-        unit: Unit,
-        policy: Policy,
-        unconfirmed: frozenset[str],
-        fitted: Mapping[str, Fitted],
-    ) -> None:
-        self._draft, self._source, self._target, self._unit = draft, source, target, unit
-        self._policy, self._unconfirmed, self._fitted = policy, unconfirmed, fitted
-        self._is_file = unit.details.get("medium") == "file"
-        self._keeps_tables = not self._is_file and supported(target, "schedules")
-        self._held = {int(user.origin["user_index"]): user for user in target.users}
-        self._held_fingers = {
-            place_of(item): item for item in target.credentials if item.credential_type == "Fingerprint"
-        }
-        self._ids = {user.external_id: uid for uid, user in self._held.items() if user.external_id}
-        self._doubts = doubts_of(source)
+    def __init__(self, scene: Scene, leaving: frozenset[int]) -> None:
+        self._scene, self._leaving = scene, leaving
+        self._source, self._target = scene.source, scene.target
+        self._held: dict[int, list[User]] = {}
+        self._ids: dict[bytes, set[int]] = {}
+        for user in scene.target.users:
+            self._held.setdefault(uid_of(user), []).append(user)
+            self._ids.setdefault(_id_on(scene.target, user), set()).add(uid_of(user))
+        self._finger_uids = {place_of(item)[0] for item in fingers_of(scene.target)}
+        self._doubts = doubts_of(scene.source)
         self._in_records: dict[str, list[Credential]] = {}
         """User to the PIN and the card that lie in the same record."""
-        for item in source.credentials:
-            if item.user and item.credential_type in ("PIN", "RFID"):
+        for item in scene.source.credentials:
+            if item.user and item.credential_type in NOT_CARRIED:
                 self._in_records.setdefault(item.user, []).append(item)
-        self._outcomes: dict[str, RecordResult] = {}
-        self._uids: set[int] = set()
-        self._places: set[Place] = set()
-        self._from_terminal = source.lock.protocol.get("medium") != "file"
+        self._exact = {
+            id_of(scene.fitted[user.key].record)
+            for user in scene.source.users
+            if user.key in scene.fitted and self._keeps_id(user)
+        }
+        """Ids that are on the target what they were."""
+        self._styles_unknown = any(gap.section == "verify_styles" for gap in scene.target.gaps)
+        # Only a folder says of itself that it carries numbers and no tables.
+        self._from_file = any(gap.code == UNKNOWN for gap in scene.source.gaps)
         self._resting: list[str] = []
         """Users whose rights rest on tables that their terminal does not give out."""
-        self._styles_unknown = any(gap.section == "verify_styles" for gap in target.gaps)
-        self._written_users: set[str] = set()
 
     def work(self) -> None:
         """Fill the draft: removals first (they free numbers), then tables, people, fingers, settings."""
-        draft = self._draft
-        tables: list[Step] = []
-        users: list[Step] = []
-        fingers: list[Step] = []
-        for item in tables_of(self._source):
-            self._table(item, tables)
-        for user in self._in_order():
-            self._user(user, users)
-        for credential in self._source.credentials:
-            if credential.credential_type == "Fingerprint":
-                self._finger(credential, fingers)
-        gone, defaults = self._extra()
-        settings, first, last = plan_settings(self._source, self._target, self._policy)
-        keys, key_steps = plan_access_keys(self._source, self._target, self._policy)
-        draft.records = [*self._in_source_order(), *settings, *keys, *self._log()]
+        scene, draft = self._scene, self._scene.draft
+        users = sorted(self._source.users, key=lambda user: (is_disabled(user), uid_of(user)))
+        scene.equal |= {uid_of(user) for user in users if self._there(user)}
+        self._tables = Tables(scene, list(self._residents()))
+        self._tables.work()
+        scene.equal -= self._tables.unsettled
+        self._before, self._after = _rights(self._tables.mine, presumed=True), _rights(self._tables.now)
+        steps: list[Step] = []
+        for user in users:
+            self._user(user, steps)
         order = {user.key: index for index, user in enumerate(self._source.users)}
-        users.sort(key=lambda step: order[step.key])  # those who may enter had the first choice of room; now as read
-        draft.steps = [*gone, *first, *tables, *users, *fingers, *defaults, *last, *key_steps]
-        draft.warnings += [*self._warnings(), *missing_by_name(draft.records, self._policy)]
+        steps.sort(key=lambda step: order[step.key])  # those who may enter had the first choice of room; now as read
+        fingers = Fingers(scene)
+        fingers.work()
+        extra = Extra(scene, self._tables)
+        extra.work()
+        link(scene, self._tables, extra.steps, steps, fingers.steps)
+        settings, first, last = plan_settings(self._source, self._target, scene.policy)
+        keys, key_steps = plan_access_keys(self._source, self._target, scene.policy)
+        draft.records = [*self._in_source_order(), *settings, *keys, *self._log()]
+        draft.steps = [*extra.steps, *first, *self._tables.steps, *steps, *fingers.steps, *last, *key_steps]
+        draft.warnings += [*self._warnings(), *missing_by_name(draft.records, scene.policy)]
 
-    # ---- tables of times and groups ---------------------------------------------------------------------------------
+    def _residents(self) -> Iterable[Resident]:
+        """Sort the people of the target who stay as they are, by what they may do."""
+        scene = self._scene
+        stay = ({*self._held} - self._leaving) if scene.merging else scene.equal
+        users = (user for user in self._target.users if uid_of(user) in stay)
+        for member, uids in staying(() if scene.is_file else users).items():
+            yield Resident(member, tuple(uids))
 
-    def _table(self, item: WeekOrGroups, steps: list[Step]) -> None:
-        kind: Kind = "schedule" if isinstance(item, Schedule) else "group" if isinstance(item, Group) else "combination"
-        result = RecordResult(key=item.key, kind=kind, outcome="copy")
-        if not item.raw:
-            self._outcomes[item.key] = replace(result, outcome="skip", reasons=("zone-table-unknown",))
-            return
-        if not self._keeps_tables:
-            self._outcomes[item.key] = replace(result, outcome="skip", reasons=("schedule-unsupported",))
-            return
-        data = self._source.bytes_of(item.raw[0])
-        held = by_key(self._target, item.key)
-        if held is not None and held.raw and self._target.bytes_of(held.raw[0]) == data:
-            self._outcomes[item.key] = replace(result, done=True, proof="V4")
-            return
-        if held is not None and item.key not in self._unconfirmed:
-            if self._policy.existing == "merge":
-                asked = self._ask(result, "capacity", "the target's table of this number says something else")
-                self._outcomes[item.key] = asked
-                if asked.outcome != "copy":
-                    return
-            else:
-                self._draft.overwrites.append(item.key)
-        self._outcomes.setdefault(item.key, result)
-        number = int(item.origin["number"])
-        steps.append(
-            Step(key=item.key, kind=kind, action="put", origin={"number": number}, value=data, was_empty=held is None)
-        )
-
-    # ---- users, with the PIN and the card in their record -----------------------------------------------------------
-
-    def _in_order(self) -> list[User]:
-        """Where room is short those who may enter come first, then the lower number (neutral-format 6.3)."""
-        return sorted(
-            self._source.users, key=lambda user: (user.user_status == "OccupiedDisabled", user.origin["user_index"])
-        )
+    # ---- one user ---------------------------------------------------------------------------------------------------
 
     def _user(self, user: User, steps: list[Step]) -> None:
-        uid = int(user.origin["user_index"])
+        scene, uid = self._scene, uid_of(user)
         result = RecordResult(key=user.key, kind="user", outcome="copy")
-        fitted = self._fitted.get(user.key)
+        fitted = scene.fitted.get(user.key)
         if fitted is None:
-            self._settle(user, replace(result, outcome="needs_input", reasons=("user-id-unsupported",)))
+            detail = "the target holds no such records"
+            self._settle(user, scene.ask(result, "user-id-unsupported", detail, SKIP_ONLY))
             return
-        style = None if self._styles_unknown else user.vendor.get("zk", {}).get("verify_mode")
-        held = self._held.get(uid)
-        if uid not in self._uids and held is not None and self._same(held, fitted.record, style):
+        there = uid not in scene.uids and uid in scene.equal and self._there(user)
+        if there and not fitted.refusals and not self._hides_style(user):
             # Before any other question: what an interrupted run has finished is not asked about again (decision 19).
-            self._uids.add(uid)
-            self._written_users.add(user.key)
+            known = [said for said in fitted.questions if said[0] != "user-id-duplicate"]
+            result = _said(result, (*known, *fitted.changes))
+        else:
+            result = self._judge(user, result, fitted)
+            if result.outcome in WRITTEN and not there:
+                result = self._room(user, uid, fitted, result)
+        if result.outcome not in WRITTEN:
+            self._settle(user, result)
+            return
+        scene.uids.add(uid)
+        scene.written.add(user.key)
+        if there:
             self._settle(user, replace(result, done=True, proof="V4"))
+            scene.looser[user.key] = self._wider(user, fitted)
             return
-        result = self._judge(user, result, fitted)
-        if result.outcome not in ("copy", "adjust"):
-            self._settle(user, result)
-            return
-        result = self._room(user, uid, result)
-        if result.outcome not in ("copy", "adjust"):
-            self._settle(user, result)
-            return
-        self._uids.add(uid)
-        self._written_users.add(user.key)
         self._settle(user, result)
         steps.append(
             Step(
                 key=user.key,
                 kind="user",
                 action="put",
-                origin={"user_index": uid, "verify": style},
+                origin={"user_index": uid, "verify": self._style(user)},
                 value=fitted.record,
-                also=tuple(item.key for item in self._carried(user)),
-                was_empty=held is None,
+                also=tuple(item.key for item in self._carried(user) if self._not_carried(user, item) is None),
             )
         )
 
     def _judge(self, user: User, result: RecordResult, fitted: Fitted) -> RecordResult:
         """Ask everything that stands in the way, one after the other; the first that is not answered decides."""
-        for code, detail in self._user_questions(user, fitted):
-            asked = self._ask(result, code, detail)
-            if asked.outcome != "copy":
-                return asked
-            result = replace(asked, outcome=result.outcome, reasons=(*result.reasons, code))
-        refusals = fitted.refusals
-        if self._styles_unknown and user.vendor.get("zk", {}).get("verify_mode"):
+        scene = self._scene
+        asked: list[tuple[str, str]] = []
+        for code, detail, suits in self._questions(user, fitted):
+            result = scene.ask(result, code, detail, suits)
+            if result.outcome not in WRITTEN:
+                return result
+            asked += [(code, detail)] if (code, detail) in fitted.questions else []
+        wider = self._wider(user, fitted)
+        if UNKNOWN in wider:
+            result = scene.ask(result, UNKNOWN, self._why_unknown(user))
+            if result.outcome not in WRITTEN:
+                return result
+        refusals = dict(fitted.refusals)
+        if self._hides_style(user):
             detail = "the target does not tell in which way a user has to verify, so that this could not be proven"
-            refusals = (*refusals, ("rule-unsupported", detail))
-        for code, detail in refusals:
-            refused = replace(result, outcome="refuse", reasons=(code,), detail=detail)
-            answer = decided(refused, self._policy, ("override", "skip"))
-            if answer is None:
-                return refused
-            if answer.choice == "skip":
-                return replace(refused, outcome="skip")
-            result = replace(result, reasons=(*result.reasons, code), detail=detail)
-        if fitted.changes:
-            codes = tuple(code for code, _ in fitted.changes)
-            result = replace(result, outcome="adjust", reasons=(*result.reasons, *codes), detail=fitted.changes[0][1])
-        return result
+            refusals.setdefault("rule-unsupported", detail)
+        refusals = {**{code: WIDER[code] for code in wider if code != UNKNOWN}, **refusals}
+        for code, detail in refusals.items():
+            result = scene.refuse(result, code, detail)
+            if result.outcome not in WRITTEN:
+                return result
+        changes = (*asked, *fitted.changes)
+        if not wider and not refusals:
+            changes += tuple((code, NARROWER) for code in self._narrower(user, fitted))
+        return _said(result, changes)
 
-    def _user_questions(self, user: User, fitted: Fitted) -> list[tuple[str, str]]:
-        questions = [(code, DOUBTS[code]) for code in self._doubts.get(user.key, ())]
-        questions += fitted.questions
-        unknown = None if self._is_file else self._unknown_tables(user)
-        if unknown:
-            questions.append(("zone-table-unknown", unknown))
-        return questions
+    def _questions(self, user: User, fitted: Fitted) -> Iterable[tuple[str, str, tuple[Choice, ...]]]:
+        for code in self._doubts.get(user.key, ()):
+            yield code, DOUBTS[code], ANSWERS
+        exact, found = self._keeps_id(user), id_of(fitted.record)
+        clash = not exact and found != b"" and found in self._exact
+        if clash:
+            yield "user-id-duplicate", f"as a number this user id is that of another user ({found.decode()})", SKIP_ONLY
+        for code, detail in fitted.questions:
+            if code != "user-id-duplicate":
+                yield code, detail, ANSWERS
+            elif not exact and not clash:
+                yield code, detail, SKIP_ONLY
 
-    def _unknown_tables(self, user: User) -> str | None:
-        missing = unread_tables(self._source, user)
-        if not missing:
-            return None
-        if self._from_terminal and user.vendor.get("zk", {}).get("record_bytes") == 28:
+    def _keeps_id(self, user: User) -> bool:
+        """Whether a user's id is the very same on the target."""
+        return id_of(self._scene.fitted[user.key].record) == _id_on(self._source, user)
+
+    def _style(self, user: User) -> Any:
+        """Return the verify mode to be written; None where the target does not tell any."""
+        return None if self._styles_unknown else mode_of(user) or 0
+
+    def _hides_style(self, user: User) -> bool:
+        return self._styles_unknown and bool(mode_of(user))
+
+    # ---- what the tables allow --------------------------------------------------------------------------------------
+
+    def _wider(self, user: User, fitted: Fitted) -> tuple[str, ...]:
+        """Name what the target's tables, as they will be, may allow the user beyond the old unit's."""
+        member, width = member_of(user), user.vendor.get("zk", {}).get("record_bytes")
+        if self._scene.is_file or member.group is None:
+            return ()
+        alike = width == len(fitted.record)
+        if alike and width == 28 and not self._from_file and not self._tables.mine.knows("group"):
             # Such terminals give their tables out in no form that is public; the raw numbers move, and the plan warns
             # (ZK reference, section 8).
-            self._resting.append(user.key)
-            return None
-        return f"it rests on {', '.join(missing)}, whose contents the backup does not hold"
+            if member.bits or member.group not in (0, 1):
+                self._resting.append(user.key)
+            return ()
+        return more(self._after(self._on_target(member, alike=alike)), self._before(member))
 
-    def _room(self, user: User, uid: int, result: RecordResult) -> RecordResult:
+    def _narrower(self, user: User, fitted: Fitted) -> tuple[str, ...]:
+        member = member_of(user)
+        if self._scene.is_file or not self._tables.mine.knows("group") or not self._tables.now.knows("group"):
+            return ()
+        alike = user.vendor.get("zk", {}).get("record_bytes") == len(fitted.record)
+        less = more(self._before(member), self._after(self._on_target(member, alike=alike)))
+        return tuple(dict.fromkeys("schedule-unsupported" if code == UNKNOWN else code for code in less))
+
+    @staticmethod
+    def _on_target(member: Member, *, alike: bool) -> Member:
+        """Between widths a user's own zones do not move, and what names them is refused (`formats.fitted`)."""
+        return member if alike else Member(member.group, None, 0, member.style)
+
+    def _why_unknown(self, user: User) -> str:
+        member, mine, now = member_of(user), self._tables.mine, self._tables.now
+        own = "its own time zones" if member.own or member.bits else f"group {member.group}"
+        if not now.knows("group") and mine.knows("group"):
+            return f"it rests on {own}, and the target does not give out what its tables say"
+        if not mine.knows("group"):
+            return f"it rests on {own}, whose contents the backup does not hold"
+        return f"it rests on {own}, and whether the target's tables allow the same cannot be told"
+
+    # ---- a place for it ---------------------------------------------------------------------------------------------
+
+    def _room(self, user: User, uid: int, fitted: Fitted, result: RecordResult) -> RecordResult:
         """See whether number and id are free on the target, and whether there is room at all."""
-        if uid in self._uids:
-            return self._ask(result, "uid-duplicate", "another record of the backup takes this number", ("skip",))
-        held = self._held.get(uid)
-        torn = user.key in self._unconfirmed
-        merging = self._policy.existing == "merge"
-        elsewhere = self._ids.get(user.external_id) if user.external_id else None
-        if merging and elsewhere not in (None, uid):
-            return self._ask(result, "user-id-duplicate", f"user {elsewhere} of the target has this id", ("skip",))
-        if held is not None and not torn:
-            if merging:
-                return self._ask(result, "capacity", f"user {uid} of the target is another one")
-            self._draft.overwrites.append(user.key)
-        total = self._unit.capabilities.number_of_total_users_supported
-        staying = len(self._held.keys() - self._uids) if merging else 0
-        if total is not None and held is None and len(self._uids) + staying + 1 > total:
-            return self._ask(result, "capacity", f"the target has room for {total} users", ("skip",))
+        scene, held = self._scene, self._held.get(uid, [])
+        if uid in scene.uids:
+            return scene.ask(result, "uid-duplicate", "another record of the backup takes this number", SKIP_ONLY)
+        mine = id_of(fitted.record)
+        elsewhere = self._ids.get(mine, set()) - {uid} - scene.equal if mine else set()
+        if scene.merging and elsewhere:
+            detail = f"user {min(elsewhere)} of the target has this id"
+            return scene.ask(result, "user-id-duplicate", detail, SKIP_ONLY)
+        if scene.merging and not held and uid in self._finger_uids:
+            detail = f"the target holds fingerprints of nobody under the number {uid}, which would be this user's"
+            return scene.ask(result, "uid-duplicate", detail, SKIP_ONLY)
+        taken = scene.uids | scene.equal | (self._held.keys() if scene.merging else set())
+        total = scene.unit.capabilities.number_of_total_users_supported
+        if total is not None and len(taken | {uid}) > total:
+            return scene.ask(result, "capacity", f"the target has room for {total} users", SKIP_ONLY)
+        if not held:
+            return result
+        # Whatever an interrupted run left is this person's; anybody else is asked about.
+        torn = user.key in scene.unconfirmed and all(_id_on(self._target, other) == mine for other in held)
+        if not torn and uid not in self._tables.unsettled:
+            if scene.merging:
+                result = scene.ask(result, "capacity", f"user {uid} of the target is another one")
+                if result.outcome not in WRITTEN:
+                    return result
+            scene.draft.overwrites += [other.key for other in held]
+        scene.cleared.add(uid)
         return result
 
-    def _same(self, held: User, record: bytes, style: Any) -> bool:
-        mode = held.vendor.get("zk", {}).get("verify_mode")
-        return bool(held.raw) and self._target.bytes_of(held.raw[0]) == record and (mode or 0) == (style or 0)
+    def _there(self, user: User) -> bool:
+        """Whether the very record stands in its place on the target, as the only one."""
+        held, fitted = self._held.get(uid_of(user), []), self._scene.fitted.get(user.key)
+        if fitted is None or len(held) != 1 or not held[0].raw:
+            return False
+        styles = 0 if self._styles_unknown else (mode_of(user) or 0)
+        same = self._target.bytes_of(held[0].raw[0]) == fitted.record
+        return same and (mode_of(held[0]) or 0) == styles
+
+    # ---- what lies in the record ------------------------------------------------------------------------------------
 
     def _carried(self, user: User) -> list[Credential]:
         return self._in_records.get(user.key, [])
 
+    def _not_carried(self, user: User, item: Credential) -> str | None:
+        """Return why a PIN or a card does not fit into the record as the target holds it."""
+        fitted = self._scene.fitted.get(user.key)
+        code = NOT_CARRIED[item.credential_type]
+        return code if fitted and any(code == question for question, _ in fitted.questions) else None
+
     def _settle(self, user: User, result: RecordResult) -> None:
         """Note the outcome of a user; what lies in the same record shares it."""
-        self._outcomes[user.key] = result
+        self._scene.outcomes[user.key] = result
         for item in self._carried(user):
             kind: Kind = "pin" if item.credential_type == "PIN" else "card"
-            own = () if result.outcome in ("copy", "adjust") else result.reasons
-            outcome = "copy" if result.outcome == "adjust" else result.outcome
-            self._outcomes[item.key] = replace(
-                result, key=item.key, kind=kind, outcome=outcome, reasons=own, detail=None, follows=user.key
-            )
+            left = self._not_carried(user, item)
+            if result.outcome in WRITTEN and left is not None:
+                own = RecordResult(key=item.key, kind=kind, outcome="skip", reasons=(left,), detail=result.detail)
+            elif result.outcome in WRITTEN:
+                own = replace(
+                    result, key=item.key, kind=kind, outcome="copy", reasons=(), detail=None, follows=user.key
+                )
+            else:
+                own = replace(result, key=item.key, kind=kind, detail=None, follows=user.key)
+            self._scene.outcomes[item.key] = own
 
-    # ---- fingers ----------------------------------------------------------------------------------------------------
-
-    def _finger(self, credential: Credential, steps: list[Step]) -> None:
-        result = RecordResult(key=credential.key, kind="fingerprint", outcome="copy")
-        self._outcomes[credential.key] = self._judge_finger(credential, result, steps)
-
-    def _judge_finger(self, credential: Credential, result: RecordResult, steps: list[Step]) -> RecordResult:
-        template, place = credential.template, place_of(credential)
-        if template is None:
-            return replace(result, outcome="re_enrol", reasons=("template-unreadable",))
-        data, flag = self._source.bytes_of(template.template), int(credential.vendor.get("zk", {}).get("flag", 1))
-        held = self._held_fingers.get(place)
-        owner = self._outcomes.get(credential.user or "")
-        if held is not None and held.template is not None and place not in self._places and credential.user:
-            same = self._target.bytes_of(held.template.template) == data
-            if same and held.vendor.get("zk", {}).get("flag", 1) == flag and credential.user in self._written_users:
-                self._places.add(place)
-                return replace(result, done=True, proof="V4")
-        for code in self._doubts.get(credential.key, ()):
-            asked = self._ask(result, code, DOUBTS[code], ("skip",) if code == "user-missing" else ANSWERS)
-            if asked.outcome != "copy":
-                return asked
-        if owner is None or credential.user not in self._written_users:
-            reasons = owner.reasons if owner else ("user-missing",)
-            outcome = owner.outcome if owner and owner.outcome in ("skip", "refuse") else "needs_input"
-            detail = "its user is not written"
-            follows = owner.key if owner and owner.outcome == outcome else None
-            reasons = reasons or ("user-missing",)
-            return replace(result, outcome=outcome, reasons=reasons, detail=detail, follows=follows)
-        capability = self._unit.capabilities.credentials.fingerprint
-        verdict = fit(template.template_format, capability)
-        if verdict != "fits":
-            takes = ", ".join(capability.template_formats) if capability else ""
-            detail = f"the template is {template.template_format}, the target takes {takes or 'no templates'}"
-            return replace(result, outcome="re_enrol", reasons=(verdict,), detail=detail)
-        if place in self._places:
-            return self._ask(result, "uid-duplicate", "another template of the backup takes this place", ("skip",))
-        result = self._finger_room(credential, held, result)
-        if result.outcome != "copy":
-            return result
-        self._places.add(place)
-        steps.append(
-            Step(
-                key=credential.key,
-                kind="fingerprint",
-                action="put",
-                origin={"user_index": place[0], "finger": place[1], "flag": flag},
-                value=data,
-                was_empty=held is None or credential.key in self._unconfirmed,
-            )
-        )
-        return result
-
-    def _finger_room(self, credential: Credential, held: Credential | None, result: RecordResult) -> RecordResult:
-        merging = self._policy.existing == "merge"
-        if held is not None and credential.key not in self._unconfirmed:
-            if merging:
-                return self._ask(result, "capacity", "the target holds another template for this finger")
-            self._draft.overwrites.append(credential.key)
-        capability = self._unit.capabilities.credentials.fingerprint
-        slots = capability.slots if capability else None
-        staying = len(self._held_fingers.keys() - self._places) if merging else 0
-        if slots is not None and held is None and len(self._places) + staying + 1 > slots:
-            return self._ask(result, "capacity", f"the target has room for {slots} templates", ("skip",))
-        return result
-
-    # ---- what else is on the target ---------------------------------------------------------------------------------
-
-    def _extra(self) -> tuple[list[Step], list[Step]]:
-        """Find what the plan would not write; returns the steps that take people away, and those that reset tables."""
-        users = [user.key for uid, user in sorted(self._held.items()) if uid not in self._uids]
-        fingers = [item for place, item in sorted(self._held_fingers.items()) if place not in self._places]
-        wanted = {*self._outcomes}
-        tables: list[tuple[Kind, Any]] = [
-            *(("schedule", item) for item in self._target.schedules if item.raw),
-            *(("group", item) for item in self._target.groups),
-            *(("combination", item) for item in self._target.combinations),
-        ]
-        unwanted = [
-            (kind, item)
-            for kind, item in tables
-            if item.key not in wanted and not item.vendor.get("zk", {}).get("default")
-        ]
-        self._draft.existing = [*users, *(item.key for item in fingers), *(item.key for _, item in unwanted)]
-        self._draft.existing += [key for key in self._draft.overwrites if key not in self._draft.existing]
-        if self._policy.existing != "replace":
-            return [], []
-        self._draft.removals = [*users, *(item.key for item in fingers), *(item.key for _, item in unwanted)]
-        leaving = {user.key: user for uid, user in sorted(self._held.items()) if uid not in self._uids}
-        gone = [
-            Step(
-                key=item.key,
-                kind="fingerprint",
-                action="remove",
-                origin={"user_index": place_of(item)[0], "finger": place_of(item)[1]},
-                was_empty=False,
-            )
-            for item in fingers
-            if item.user not in leaving  # deleting a user takes the templates along
-        ]
-        gone += [
-            Step(
-                key=user.key,
-                kind="user",
-                action="remove",
-                origin={"user_index": user.origin["user_index"]},
-                also=tuple(item.key for item in fingers if item.user == user.key),
-                was_empty=False,
-            )
-            for user in leaving.values()
-        ]
-        defaults = [
-            Step(key=item.key, kind=kind, action="remove", origin={"number": item.origin["number"]}, was_empty=False)
-            for kind, item in unwanted
-        ]
-        return gone, defaults
-
-    # ---- answers, order, words --------------------------------------------------------------------------------------
-
-    def _ask(self, result: RecordResult, reason: str, detail: str, suits: tuple[Choice, ...] = ANSWERS) -> RecordResult:
-        asked = replace(result, outcome="needs_input", reasons=(reason,), detail=detail)
-        answer = decided(asked, self._policy, suits)
-        if answer is None:
-            return asked
-        return replace(asked, outcome="skip" if answer.choice == "skip" else "copy")
+    # ---- order, words -----------------------------------------------------------------------------------------------
 
     def _in_source_order(self) -> list[RecordResult]:
         source = self._source
         sections = (source.users, source.credentials, source.groups, source.combinations, source.schedules)
-        return [self._result_of(item.key) for items in sections for item in items]
+        return [self._result_of(item) for items in sections for item in items]
 
-    def _result_of(self, key: str) -> RecordResult:
-        if key in self._outcomes:
-            return self._outcomes[key]
-        # A PIN or a card of nobody, a face: nothing writes it.
-        kind: Kind = "face" if key.startswith("face/") else "card" if key.startswith("card/") else "pin"
-        return RecordResult(key=key, kind=kind, outcome="needs_input", reasons=("user-missing",))
+    def _result_of(self, item: Any) -> RecordResult:
+        if item.key in self._scene.outcomes:
+            return self._scene.outcomes[item.key]
+        if item.credential_type == "Face":
+            return RecordResult(key=item.key, kind="face", outcome="re_enrol", reasons=("template-format",))
+        kind: Kind = "card" if item.credential_type == "RFID" else "pin"
+        nobody = RecordResult(key=item.key, kind=kind, outcome="copy")
+        return self._scene.ask(nobody, "user-missing", DOUBTS["user-missing"], SKIP_ONLY)
 
     def _log(self) -> list[RecordResult]:
         if not self._source.log:
@@ -407,20 +370,43 @@ class _People:
         return [RecordResult(key="log", kind="log", outcome="skip", reasons=("log",))]
 
     def _warnings(self) -> list[str]:
-        warnings = []
-        admins = [user for user in self._source.users if user.privilege in ADMINS and user.key in self._written_users]
+        warnings, scene = [], self._scene
+        admins = [user for user in self._source.users if user.privilege in ADMINS and user.key in scene.written]
         if admins:
             warnings.append(f"{len(admins)} of the users have administration rights, which move with them")
-        resting = [key for key in self._resting if key in self._written_users]
+        resting = [key for key in self._resting if key in scene.written]
         if resting:
             warnings.append(
                 f"zone-table-unknown: {len(resting)} of the users have time zones or a group of their own; the old "
                 "terminal does not give out what those allow: see that the new one's tables say the same before it "
                 "goes into service"
             )
-        if self._is_file and self._source.schedules:
+        if scene.is_file and (self._source.schedules or self._source.groups):
             warnings.append(
                 "zone-table-unknown: a folder carries the numbers of time zones and groups, not their tables; "
                 "they have to be on the terminal that reads it"
             )
         return warnings
+
+
+def _said(result: RecordResult, changes: Iterable[tuple[str, str]]) -> RecordResult:
+    """Note what changes on the way: the record is then not the same, and says so."""
+    changes = list(changes)
+    if not changes:
+        return result
+    reasons = tuple(dict.fromkeys((*result.reasons, *(code for code, _ in changes))))
+    return replace(result, outcome="adjust", reasons=reasons, detail=result.detail or changes[0][1])
+
+
+def _id_on(snapshot: Snapshot, user: User) -> bytes:
+    return id_of(snapshot.bytes_of(user.raw[0])) if user.raw else b""
+
+
+def _rights(doors: Doors, *, presumed: bool = False) -> Any:
+    """Return the evaluation of these tables, each kind of member worked out once."""
+
+    @cache
+    def right(member: Member) -> Right:
+        return doors.right(member, presumed=presumed)
+
+    return right

@@ -101,3 +101,12 @@ def decided(record: RecordResult, policy: Policy, suits: tuple[Choice, ...] = CH
         if reason == "template-look-alike" and policy.accept_look_alike and "write" in suits:
             return Answer(reason=reason, choice="write")
     return None
+
+
+def overridden(record: RecordResult, policy: Policy) -> Literal["override", "skip"] | None:
+    """Return what was decided about a refused record: skipped by key or reason, but overridden by its own key only."""
+    for item in policy.decisions.answer:
+        if item.key == record.key and (item.choice == "override" or item.choice == "skip"):
+            return item.choice
+    by_reason = any(item.reason in record.reasons and item.choice == "skip" for item in policy.decisions.answer)
+    return "skip" if by_reason else None

@@ -1,0 +1,121 @@
+"""What else is on the target: what stays there, what makes room, and which step rests on which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+
+from lockmigrate.model.records import Credential, User
+from lockmigrate.model.steps import Step
+from lockmigrate.planning.doors import Doors, Member, member_of
+from lockmigrate.planning.draft import StepId, step_id
+from lockmigrate.planning.people_parts import Scene, fingers_of, place_of, uid_of
+from lockmigrate.planning.people_tables import Tables
+
+
+class Extra:
+    """Finds what of the target the plan would not write, and takes away what has to go."""
+
+    def __init__(self, scene: Scene, tables: Tables) -> None:
+        self._scene = scene
+        self._tables = tables
+        self._users = scene.target.users
+        self._fingers = [item for item in fingers_of(scene.target) if place_of(item) not in scene.places]
+        self._leaving = {uid_of(user) for user in self._users} - scene.uids
+        self.steps: list[Step] = []
+
+    def work(self) -> None:
+        """Fill what is listed of the target, and the steps that take people and fingers away."""
+        scene, draft = self._scene, self._scene.draft
+        replacing = scene.policy.existing == "replace"
+        cleared = [item for item in fingers_of(scene.target) if place_of(item)[0] in scene.cleared]
+        if scene.merging:
+            draft.overwrites += [item.key for item in self._fingers if place_of(item)[0] in scene.cleared]
+        if not scene.is_file:
+            back = {(place_of(item), item.template.sha256) for item in fingers_of(scene.source) if item.template}
+            draft.overwrites += [
+                item.key
+                for item in cleared
+                if place_of(item) in scene.places
+                and (place_of(item), item.template.sha256 if item.template else "") not in back
+            ]
+        lost = set(draft.overwrites)
+        extra = [*(user.key for user in self._users if uid_of(user) in self._leaving)]
+        extra += [item.key for item in self._fingers if item.key not in lost]
+        extra += [item.key for item in self._tables.surplus]
+        draft.existing = list(dict.fromkeys([*extra, *draft.overwrites]))
+        draft.removals = extra if replacing else []
+        going = (self._leaving if replacing else set()) | (set() if scene.is_file else scene.cleared)
+        for item in sorted(self._fingers, key=place_of):
+            uid = place_of(item)[0]
+            if uid not in going and (replacing or uid in scene.cleared):
+                self.steps.append(_finger_step(item))
+        for uid in sorted(going):
+            self.steps.append(self._user_step(uid))
+
+    def _user_step(self, uid: int) -> Step:
+        keys = [user.key for user in self._users if uid_of(user) == uid]
+        fingers = [item.key for item in self._fingers if place_of(item)[0] == uid]
+        return Step(
+            key=keys[0],
+            kind="user",
+            action="remove",
+            origin={"user_index": uid},
+            also=(*keys[1:], *fingers),  # deleting a user takes the templates along
+            was_empty=False,
+        )
+
+
+def _finger_step(item: Credential) -> Step:
+    uid, finger = place_of(item)
+    origin = {"user_index": uid, "finger": finger}
+    return Step(key=item.key, kind="fingerprint", action="remove", origin=origin, was_empty=False)
+
+
+def link(scene: Scene, tables: Tables, gone: Iterable[Step], users: Iterable[Step], fingers: Iterable[Step]) -> None:
+    """Say which step must not happen if another did not: nobody is let in on what is not there as planned."""
+    if scene.is_file:
+        return
+    needs = scene.draft.needs
+    gone = list(gone)
+    away = tuple(step_id(step) for step in gone if step.kind == "user")
+    by_uid: dict[int, list[StepId]] = {}
+    for step in gone:
+        by_uid.setdefault(int(step.origin["user_index"]), []).append(step_id(step))
+    before: tuple[StepId, ...] = ()
+    for step in tables.steps:
+        needs[step_id(step)] = (*away, *before)
+        before = (step_id(step),) if tables.linked else ()
+    states = (tables.before, tables.mine, tables.now)
+
+    @cache
+    def under(member: Member) -> tuple[StepId, ...]:
+        return tuple(step_id(step) for step in tables.steps if _rests(states, member, step))
+
+    people = {user.key: user for user in scene.source.users}
+    put = {}
+    for step in users:
+        uid = int(step.origin["user_index"])
+        put[uid] = step_id(step)
+        needs[put[uid]] = (*by_uid.get(uid, ()), *under(member_of(people[step.key])))
+    put_fingers = {step.key for step in fingers}
+    for item in fingers_of(scene.source):
+        uid = place_of(item)[0]
+        if item.key in put_fingers:
+            # A user who was there already may get a finger only once the tables are as planned.
+            needs["put", item.key] = (put[uid],) if uid in put else under(member_of(people[item.user or ""]))
+        elif scene.outcomes[item.key].done and uid in by_uid:
+            needs["put", item.key] = tuple(by_uid[uid])  # some units take all fingers where one was meant
+
+
+def _rests(states: Iterable[Doors], member: Member, step: Step) -> bool:
+    number = int(step.origin["number"])
+    return any(doors.rests(member, step.kind, number) for doors in states)  # type: ignore[arg-type]  # tables' steps only
+
+
+def staying(users: Iterable[User]) -> dict[Member, list[int]]:
+    """Sort users by what they may do."""
+    found: dict[Member, list[int]] = {}
+    for user in users:
+        found.setdefault(member_of(user), []).append(uid_of(user))
+    return found
