@@ -99,6 +99,8 @@ def parse_target(text: str) -> Target:
     if scheme not in SCHEMES:
         near = difflib.get_close_matches(scheme.lower(), SCHEMES, n=1)
         hint = f'did you mean "{near[0]}://{rest}"?' if near else f"targets begin with {', '.join(SCHEMES)}"
+        if scheme.lower() in ("tcp", "zk", "http"):
+            hint = f"a terminal on the network is written serial://socket://{rest} or udp://{rest}"
         if scheme.lower() in _PYSERIAL:
             hint = f"serial ports in the network are written serial://{text}"
         raise TargetError(f'"{scheme}://" is no kind of target', hint=hint)
@@ -132,6 +134,8 @@ _EXAMPLES: Final = {"serial": "/dev/ttyUSB0", "udp": "192.168.1.201:4370", "sim"
 def _guess(text: str) -> str:
     if text.startswith("/dev/") or text.upper().startswith("COM"):
         return f"serial ports are written serial://{text}"
+    if text.replace(".", "").replace(":", "").isdigit() and text.count(".") == 3:
+        return f"a terminal on the network is written serial://socket://{text.partition(':')[0]}:4370 or udp://{text}"
     if text.count("/") == 1 and not text.startswith(("/", ".")):
         return f"simulated units are written sim://{text}"
     return "for example serial:///dev/ttyUSB0, serial://COM3, serial://socket://HOST:PORT or sim://r503/full"
@@ -368,6 +372,10 @@ async def _open_image(target: Target, profile: Profile | None) -> Lock:
     door = Door(target=target.text, port_id=path.name or str(path), profile=profile)
     if os.path.isfile(path):  # noqa: ASYNC240, PTH113 - unlike Path.is_file it raises for no path at all
         return await door_of("image").open_unit(path, door)
+    if profile is not None and profile.family == "image":
+        raise ConnectError(
+            f"{target.text}: there is no such file", reason=ConnectReason.NOT_FOUND, hint="check the path"
+        )
     from lockmigrate.protocols.zk_folder import open_folder
 
     return await open_folder(path, door, encoding=target.options.get("encoding"))

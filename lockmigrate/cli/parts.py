@@ -117,11 +117,13 @@ def grouped(records: Iterable[RecordResult], *, todo: bool = False) -> list[tupl
         if record.follows in keys_here:
             continue
         # A detail that differs record by record would undo the grouping where the reason says it all.
-        detail = record.detail if record.outcome in ("adjust", "needs_input", "copy") else None
+        detail = record.detail if record.outcome in ("adjust", "needs_input", "copy", "refuse") else None
         groups.setdefault((record.reasons, detail), []).append(record.key)
     rows = []
     for (reasons, detail), keys in groups.items():
         says = [explain_all(reasons), detail or "", *(NEXT_STEPS.get(reason, "") for reason in reasons if todo)]
+        if todo:  # what a decisions file has to name
+            says.append(f"reason = {', '.join(reasons)}")
         rows.append((keys_text(keys), "; ".join(part for part in says if part)))
     return [*rows, ("with them", kinds_text(following))] if following else rows
 

@@ -86,8 +86,14 @@ def refusal_of(result: Result) -> LockmigrateError | None:
     if isinstance(result, PlanResult) and result.blocked_by:
         from lockmigrate.operations.restore import blocked
 
-        return blocked(result.blocked_by[0])
+        return blocked(result.blocked_by[0], result.source, result.unit)
     if isinstance(result, VerifyResult) and result.rehearsal is not None and not result.rehearsal.ok:
+        if result.rehearsal.code == "no-simulator":
+            return PolicyError(
+                f"this backup cannot be rehearsed: {result.rehearsal.detail}",
+                hint="without --rehearse the file is checked as far as it can be",
+                code="rehearsal-failed",
+            )
         return PolicyError(
             f"the rehearsal of this backup failed: {result.rehearsal.detail}",
             hint="the file is whole, but this version cannot restore it; take another backup while the old unit lives",

@@ -90,7 +90,8 @@ async def plan(ctx: Context, file: Path, target: str, trust_once: tuple[str, ...
     """Say what a restore would write, change and leave out. Nothing is written.
 
     What needs a decision is answered by --decisions FILE: [[answer]] with key = "fingerprint/7" or reason =
-    "template-look-alike", and choice = "write", "skip" or "value" (with value = the slot).
+    "template-look-alike", and choice = "write", "skip" or "value" (with value = the slot). Where something is open, the
+    plan ends with such a file to begin with; what is refused is overridden record by record, choice = "override".
 
     TARGET is a unit, which is read, or profile:NAME for a model that is not there yet. Exit code 0 when the plan can be
     carried out as it stands, 10 when something must be decided or is refused.
@@ -242,7 +243,7 @@ async def _restore_to(
         if keep:
             ring.need_signing()
             ring.unlock()
-        if not target.simulated or confirm is not None:
+        if confirm is not None or (prepared.plan.steps and not target.simulated):
             from lockmigrate.cli.screens import danger_lines
 
             where = "before-restore-….age, in this folder" if keep else None

@@ -96,6 +96,7 @@ def danger_lines(plan: PlanResult, before: str | None) -> list[str]:
     if out:
         lines.append(f"  leave out {kinds_text(out)}")
     lines += [f"  {keys}: {text}" for keys, text in grouped(out)]
+    lines += [f"  note: {clean(warning)}" for warning in plan.warnings]
     if before:
         lines.append(f"A copy of what is there now goes to {before}")
     return lines
@@ -161,6 +162,9 @@ def _try(result: TryResult) -> list[Block]:
 
 
 def _backup(result: BackupResult) -> list[Block]:
+    if not result.file:
+        rows = [("read", f"{unit_name(result.unit)}  {counts_text(result.counts) or 'nothing'}")]
+        return [Facts(rows), Line(), Line("dry run: nothing was sealed"), *missing(result.gaps, result.losses)]
     rows = [
         ("read", f"{unit_name(result.unit)}  {counts_text(result.counts) or 'nothing'}"),
         ("sealed", f"{result.file}  opened again and verified"),
@@ -246,7 +250,8 @@ def _unmoved(records: tuple[RecordResult, ...]) -> list[Block]:
     blocks: list[Block] = []
     for outcome, title, style in _UNMOVED:
         found = _by_outcome(records, outcome)
-        blocks += section(f"{title} ({len(found)}):", grouped(found, todo=outcome == "needs_input"), style=style)
+        todo = outcome in ("needs_input", "refuse")
+        blocks += section(f"{title} ({len(found)}):", grouped(found, todo=todo), style=style)
     return blocks
 
 
@@ -269,7 +274,7 @@ def _plan(result: PlanResult) -> list[Block]:
 
         blocks += [Line(), Line("cannot be carried out as it stands:", "bold red")]
         for code in result.blocked_by:
-            trouble = blocked(code)
+            trouble = blocked(code, result.source, result.unit)
             message = explain(code) if trouble.message == code else trouble.message
             hint = trouble.hint or NEXT_STEPS.get(code)
             blocks.append(Line(message, indent=2))
@@ -281,11 +286,35 @@ def _plan(result: PlanResult) -> list[Block]:
     changed = [item for item in write if item.outcome == "copy" and item.detail]
     blocks += section("changes on the target:", grouped(changed))
     blocks += _unmoved(result.records)
+    blocks += _decisions(result.records)
     if not result.removals and not result.overwrites:
         blocks += section(
             f"on the target already, and not from this backup ({len(result.existing)}):", _keys(result.existing)
         )
     return [*blocks, *missing(result.gaps, _beside(result))]
+
+
+def _decisions(records: tuple[RecordResult, ...]) -> list[Block]:
+    """Return a decisions file to begin with, where something has to be decided: one answer a reason."""
+    open_ = [item for item in records if item.outcome in ("needs_input", "refuse") and item.follows is None]
+    if not open_:
+        return []
+    lines: list[str] = []
+    for outcome in ("needs_input", "refuse"):
+        found: dict[str, RecordResult] = {}
+        for item in open_:
+            if item.outcome == outcome and item.reasons:
+                found.setdefault(item.reasons[0], item)
+        for reason, item in found.items():
+            by_key = outcome == "refuse"
+            lines += ["[[answer]]", f'key = "{item.key}"' if by_key else f'reason = "{reason}"']
+            other = "override" if by_key else {"capacity": "value, with value = a free number"}.get(reason, "write")
+            lines.append(f'choice = "skip"  # or {other}{f", record by record: {reason}" if by_key else ""}')
+    return [
+        Line(),
+        Line("a decisions file to begin with (--decisions FILE); skip leaves the record out:", "bold"),
+        *(Line(line, indent=4) for line in lines),
+    ]
 
 
 def _beside(result: PlanResult | RestoreResult | MigrateResult) -> tuple[Any, ...]:
@@ -366,6 +395,10 @@ def _headless(rows: list[tuple[str, str, str]]) -> list[Block]:
 
 
 def _wipe(result: WipeResult) -> list[Block]:
+    if result.dry_run:
+        would = counts_text(result.left) or "nothing that it counts"
+        rows = [("unit", unit_name(result.unit)), ("would erase", f"{would}, and what lies in its tables and log")]
+        return [Facts(rows), Line(), Line("dry run: nothing was erased")]
     rows = [
         ("wiped", unit_name(result.unit)),
         ("erased", counts_text(result.erased) or "nothing was there"),

@@ -33,7 +33,10 @@ async def opened(ctx: Context, target: Target, *, position: int = 0) -> AsyncIte
     trace = ctx.unit.trace
     if trace is not None and position:
         trace = trace.with_name(f"{trace.stem}-{position + 1}{trace.suffix}")
-    access = Access(profile=ctx.unit.profile, credential_file=ctx.unit.credential_file(position), trace=trace)
+    credential = ctx.unit.credential_file(position)
+    if credential is not None and credential.exists() and keys.readable_by_others(credential):
+        say("warning", f"{credential} is readable by others; chmod 600 {credential}")
+    access = Access(profile=ctx.unit.profile, credential_file=credential, trace=trace)
     note_target(target.text)
     waiting = asyncio.get_running_loop().call_later(PATIENCE_S, _still_looking, ctx)
     try:

@@ -12,7 +12,7 @@ from lockmigrate.cli.options import Context, common, complete_targets, key_optio
 from lockmigrate.cli.progress import drain
 from lockmigrate.cli.session import opened, ring_for, targets
 from lockmigrate.errors import MismatchError
-from lockmigrate.model.results import InfoResult, TryResult, WipeResult
+from lockmigrate.model.results import InfoResult, TryResult, Unit, WipeResult
 from lockmigrate.operations import units
 from lockmigrate.operations.backup import BackupOptions, check_destination, seal_reading
 from lockmigrate.operations.journal import Journal
@@ -119,8 +119,9 @@ async def wipe(
         comparison.insist()
     async with opened(ctx, parsed) as lock:
         unit = replace(await lock.identify(), label=ctx.unit.label)
+        units.insist_erasable(unit)
         if dry_run:
-            return WipeResult(unit=unit, erased={}, left=unit.counts, warnings=("dry run: nothing was erased",))
+            return WipeResult(unit=unit, erased={}, left=unit.counts, dry_run=True)
         reading = None
         if sealing:
             reading = await drain(read_unit(lock, label=ctx.unit.label), ctx.common)
@@ -134,7 +135,7 @@ async def wipe(
                     hint="leave --backup out, then a new one is sealed first",
                 )
         if not parsed.simulated or confirm is not None:
-            ask.confirm_unit(unit.id, confirm, _danger(unit.id, unit.counts, sealing=sealing))
+            ask.confirm_unit(unit.id, confirm, _danger(unit, sealing=sealing, compared=existing_backup))
         file = str(existing_backup) if existing_backup else None
         if isinstance(reading, Reading) and ring is not None:
             file = (await seal_reading(reading, ring, options)).file
@@ -143,7 +144,9 @@ async def wipe(
         return replace(result, erased=unit.counts)
 
 
-def _danger(unit_id: str, counts: dict[str, int], *, sealing: bool) -> list[str]:
-    held = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing that it counts"
-    after = ["A backup is sealed first."] if sealing else ["No backup is made now."]
-    return [f'This erases {held} from the unit "{unit_id}", and what people left in its notes, tables and log.', *after]
+def _danger(unit: Unit, *, sealing: bool, compared: Path | None) -> list[str]:
+    held = ", ".join(f"{count} {name}" for name, count in unit.counts.items() if count) or "nothing that it counts"
+    after = "A backup is sealed first." if sealing else "No backup is made now."
+    if compared is not None:
+        after = f"{compared} was compared and holds everything that is there."
+    return [f'This erases {held} from the unit "{unit.id}", and what people left in its notes, tables and log.', after]

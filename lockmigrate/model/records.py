@@ -77,6 +77,7 @@ LOSS_CODES: Final = frozenset(
         "user-id-unsupported",
         "user-missing",
         "count-differs",
+        "other-family",
     }
 )
 """The closed list of neutral-format 2.10."""

@@ -210,6 +210,8 @@ class WipeResult(Result, frozen=True, kw_only=True):
     left: dict[str, int] = {}
     kept: tuple[str, ...] = ()
     proof: Proof | None = None
+    dry_run: bool = False
+    """Nothing was erased: `left` is what would be."""
 
 
 class TryResult(Result, frozen=True, kw_only=True):

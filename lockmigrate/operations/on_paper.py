@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import replace
 
 from lockmigrate.formats import fitted
 from lockmigrate.formats.ef01_tables import SysParams, format_id
 from lockmigrate.formats.f5_tables import format_id as f5_format_id
 from lockmigrate.formats.gt511_tables import format_id as gt511_format_id
-from lockmigrate.model.document import Metadata, Snapshot, Table
-from lockmigrate.model.records import Lock
+from lockmigrate.model.document import Gap, Metadata, Snapshot, Table
+from lockmigrate.model.records import Coverage, Lock
 from lockmigrate.model.results import PlanResult, Unit, counts_of
 from lockmigrate.operations.reading import Reading
 from lockmigrate.operations.restore import Source
@@ -36,14 +38,21 @@ def plan_for_profile(source: Source, name: str, policy: Policy) -> PlanResult:
         metadata=Metadata(),
         lock=Lock(
             family=profile.family,
-            protocol={"name": profile.family, "variant": variant.get("dialect", variant.get("record_bytes"))},
+            protocol={
+                "name": profile.family,
+                "variant": variant.get("dialect"),
+                "record_bytes": variant.get("record_bytes"),
+            },
         ),
         capabilities=unit.capabilities,
         settings=tuple(item for item in source.snapshot.settings if not item.key.startswith("setting/ef01.notepad")),
         tables=(Table(name="0003-notepad", data=b"", rows=variant.get("notepad_pages", 16), read_at_utc=""),),
+        **_without_tables(profile),
     )
     plan = make_plan(source.snapshot, empty, unit, policy, fitted=fitted(source.snapshot, empty))
-    warning = f"against the profile {name}, not a unit: the module itself may say otherwise"
+    warning = f"against the profile {name}, not a unit: the unit itself may say otherwise"
+    if profile.family == "zk":
+        warning += "; above all which algorithm its fingerprints are of, 9 or 10, is known only when it is there"
     return PlanResult(
         exit_code=0 if plan.executable else 10,
         warnings=(warning, *plan.warnings),
@@ -65,8 +74,7 @@ def _unit(profile: Profile) -> Unit:
     credentials = profile.capabilities.credentials
     if fingerprint is not None and profile.family != "image":
         size = fingerprint.template_size_bytes
-        identifier = _format(profile, size)
-        fingerprint = replace(fingerprint, used=0, template_formats=(identifier,))
+        fingerprint = replace(fingerprint, used=0, template_formats=_formats(profile, size))
         credentials = replace(credentials, fingerprint=fingerprint)
     return Unit(
         id=f"profile:{profile.name}",
@@ -81,15 +89,26 @@ def _unit(profile: Profile) -> Unit:
     )
 
 
-def _format(profile: Profile, size: int | None) -> str:
-    """The format of a model's templates as far as its profile tells; `*` for an algorithm that only the unit knows."""
+def _without_tables(profile: Profile) -> dict[str, Any]:
+    """What a terminal with records of 28 bytes does not give out: then nothing is known of it before it is there."""
+    if profile.family != "zk" or profile.variant.get("record_bytes") != 28:
+        return {}
+    gaps = tuple(
+        Gap(section=name, record=None, code="no-public-layout", detail=why) for name, why in profile.gaps.items()
+    )
+    return {"coverage": {"schedules": Coverage(state="unsupported")}, "gaps": gaps}
+
+
+def _formats(profile: Profile, size: int | None) -> tuple[str, ...]:
+    """The formats of a model's templates as its profile tells; `*` for an algorithm that only the unit knows."""
     if profile.family == "ef01":
-        return format_id(_params(profile), "*", size)
+        return (format_id(_params(profile), "*", size),)
     if profile.family == "zk":
-        return f"zk/zkfinger/{profile.variant.get('fp_version', '?')}"
+        stated = profile.variant.get("fp_version")
+        return tuple(f"zk/zkfinger/{version}" for version in ([stated] if stated else [9, 10]))
     if profile.family == "gt511":
-        return gt511_format_id(profile.name, "*")
-    return f5_format_id("*", size)
+        return (gt511_format_id(profile.name, "*"),)
+    return (f5_format_id("*", size),)
 
 
 def _params(profile: Profile) -> SysParams | None:

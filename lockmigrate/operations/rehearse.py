@@ -112,6 +112,10 @@ async def rehearse(source: Source, *, cuts: int = CUTS) -> AsyncIterator[Progres
     outcome = RehearsalOutcome(ok=False, backup_id=source.backup_id, profile_sha256=profile_digest(profile))
     total = cuts + 1
     done = 0
+    if profile.family not in sim.SIMULATED:
+        detail = "there is no simulated unit of this kind; opening the file has decoded its tables again"
+        yield _ended(outcome, started, code="no-simulator", detail=detail)
+        return
     try:
         yield Progress(stage="rehearsal", done=0, total=total)
         writes, records = await _whole(source, profile)

@@ -45,6 +45,10 @@ _BLOCK_TEXTS = {
     ),
 }
 """Code of a block to its sentence and its hint."""
+_OTHER_KIND = (
+    "nothing of this backup can be written to this unit: it is of another kind",
+    "choose a replacement of the same kind; else enrol fingers again and enter the rest by hand (show lists it)",
+)
 TABLES = ("schedule", "group", "combination")
 """Kinds of records that people rest on."""
 CODE_ON_EXIT = {"needs-input": "plan-blocked", "consent": "plan-blocked"}
@@ -100,12 +104,14 @@ class Prepared:
             PolicyError: with the code and hint of the first thing that forbids it.
         """
         if self.plan.blocked_by:
-            raise blocked(self.plan.blocked_by[0])
+            raise blocked(self.plan.blocked_by[0], self.source.unit, self.target.unit)
 
 
-def blocked(code: str) -> PolicyError:
-    """Build the refusal for one kind of block."""
+def blocked(code: str, source: Unit | None = None, target: Unit | None = None) -> PolicyError:
+    """Build the refusal for one kind of block, between these units."""
     message, hint = _BLOCK_TEXTS.get(code, (code, ""))
+    if code == "wrong-target" and source and target and (source.family != target.family or target.family == "image"):
+        message, hint = _OTHER_KIND
     return PolicyError(message, hint=hint or None, code=CODE_ON_EXIT.get(code, code))
 
 

@@ -102,4 +102,7 @@ def _week(schedule: Schedule) -> str:
 
 
 def _secret(secret: Secret, *, reveal: bool) -> str:
-    return secret.reveal_bytes().hex() if reveal else "hidden"
+    if not reveal:
+        return "hidden"
+    value = secret.reveal()
+    return value if isinstance(value, str) else value.hex()

@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from lockmigrate.errors import MismatchError
+from lockmigrate.errors import ConnectError, ConnectReason, MismatchError, Unsupported
 from lockmigrate.model.results import InfoResult, Progress, TryResult, Unit, WipeResult
 from lockmigrate.operations.reading import Reading, read_unit
 from lockmigrate.profiles import load_profile
@@ -30,6 +30,12 @@ async def info(lock: Lock, *, label: str | None = None) -> InfoResult:
         LinkError, RefusedError: from the unit.
     """
     unit = replace(await lock.identify(), label=label)
+    if unit.details.get("exists") is False:
+        raise ConnectError(
+            f"{unit.target}: there is no such file or folder",
+            reason=ConnectReason.NOT_FOUND,
+            hint="as the target of a restore the folder is made; to look at one, check the path",
+        )
     profile = load_profile(unit.profile)
     carries = _carries(unit)
     carries |= {section: f"announced gap: {reason}" for section, reason in profile.gaps.items()}
@@ -81,6 +87,16 @@ async def try_finger(lock: Lock, *, timeout_s: float = TOUCH_S) -> TryResult:
         proof="V0" if touch.matched else None,
         exit_code=0 if touch.matched else 8,
     )
+
+
+def insist_erasable(unit: Unit) -> None:
+    """Refuse early what nothing can be erased from.
+
+    Raises:
+        Unsupported: a dump.
+    """
+    if unit.family == "image":
+        raise Unsupported("a dump is only read; nothing can be erased in it", hint="delete the file itself")
 
 
 async def wipe(lock: Lock, unit: Unit, *, scope: Scope, backup: str | None) -> AsyncIterator[Progress | WipeResult]:

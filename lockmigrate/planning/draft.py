@@ -9,7 +9,7 @@ from typing import Final
 from lockmigrate.model.records import Loss
 from lockmigrate.model.results import RecordResult, Unit
 from lockmigrate.model.steps import Step
-from lockmigrate.planning.policy import Policy
+from lockmigrate.planning.policy import Policy, unsettled
 
 BIOMETRIC: Final = ("fingerprint", "face")
 StepId = tuple[str, str]
@@ -80,7 +80,7 @@ class Draft:
             overwrites=tuple(dict.fromkeys(self.overwrites)) if policy.existing is not None else (),
             blocked_by=tuple(self._blocked(policy, same_family=same_family)),
             losses=tuple(losses),
-            warnings=(*self.warnings, *self._consent(policy, unit)),
+            warnings=(*self.warnings, *unsettled(policy, self.records), *self._consent(policy, unit)),
             needs=dict(self.needs),
             sample=self.sample,
         )

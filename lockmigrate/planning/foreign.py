@@ -14,14 +14,14 @@ from lockmigrate.planning.draft import Draft
 
 _CREDENTIALS: Final[dict[str, Kind]] = {"PIN": "pin", "RFID": "card", "Fingerprint": "fingerprint", "Face": "face"}
 _FATES: Final[dict[Kind, tuple[Outcome, str]]] = {
-    "user": ("refuse", "name-not-stored"),
-    "pin": ("refuse", "no-keypad"),
-    "card": ("refuse", "card-number-rule"),
+    "user": ("refuse", "other-family"),
+    "pin": ("refuse", "other-family"),
+    "card": ("refuse", "other-family"),
     "fingerprint": ("re_enrol", "template-format"),
     "face": ("re_enrol", "template-format"),
-    "group": ("refuse", "rule-unsupported"),
-    "combination": ("refuse", "rule-unsupported"),
-    "schedule": ("refuse", "schedule-unsupported"),
+    "group": ("refuse", "other-family"),
+    "combination": ("refuse", "other-family"),
+    "schedule": ("refuse", "other-family"),
     "setting": ("skip", "setting-unsupported"),
     "access_key": ("skip", "admin-not-migrated"),
     "log": ("skip", "log"),

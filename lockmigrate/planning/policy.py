@@ -6,7 +6,9 @@ override, suggest or value, and `value`; `[guards]` answers plan-wide refusals b
 
 from __future__ import annotations
 
+import difflib
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -14,10 +16,17 @@ import msgspec
 from msgspec import Struct
 
 from lockmigrate.errors import ConfigError
+from lockmigrate.model.records import LOSS_CODES
 from lockmigrate.model.results import RecordResult
 
 Choice = Literal["write", "skip", "override", "suggest", "value"]
 CHOICES: Final[tuple[Choice, ...]] = get_args(Choice)
+
+
+_FORM: Final = (
+    'each answer is [[answer]] with key = "user/3" or reason = "capacity", and choice = "write", "skip", "override", '
+    '"suggest" or "value"'
+)
 
 
 class Answer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,11 +94,34 @@ def read_decisions(path: Path) -> Decisions:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):
         raise ConfigError(f"the decisions file {path} is not TOML") from None
     except msgspec.ValidationError as error:
-        raise ConfigError(f"the decisions file {path}: {error}") from None
+        raise ConfigError(f"the decisions file {path}: {error}", hint=_FORM) from None
     for item in decisions.answer:
+        if item.reason is not None and item.reason not in LOSS_CODES:
+            near = difflib.get_close_matches(item.reason, LOSS_CODES, n=1)
+            hint = f'did you mean "{near[0]}"?' if near else '"lockmigrate plan" shows the reason of each question'
+            raise ConfigError(f'the decisions file {path}: no reason is called "{item.reason}"', hint=hint)
         if (item.key is None) == (item.reason is None):
             raise ConfigError(f"the decisions file {path}: each answer has either a key or a reason")
     return decisions
+
+
+def unsettled(policy: Policy, records: Iterable[RecordResult]) -> list[str]:
+    """Say which answers settle nothing: no such record, or a choice that is no answer to its question."""
+    said: list[str] = []
+    by_key = {record.key: record for record in records}
+    still = [record for record in by_key.values() if record.outcome in ("needs_input", "refuse")]
+    for item in policy.decisions.answer:
+        if item.key is not None and item.key not in by_key:
+            said.append(f'decisions: no record is called "{item.key}"')
+        elif item.key is not None and by_key[item.key] in still:
+            said.append(f'decisions: "{item.choice}" does not settle {item.key}')
+        elif item.reason is not None:
+            held = [record for record in still if item.reason in record.reasons and record.follows is None]
+            refused = any(record.outcome == "refuse" for record in held)
+            more = "; what is refused is overridden record by record" if refused else ""
+            if held:
+                said.append(f'decisions: "{item.choice}" does not settle {len(held)} with {item.reason}{more}')
+    return said
 
 
 def decided(record: RecordResult, policy: Policy, suits: tuple[Choice, ...] = CHOICES) -> Answer | None:

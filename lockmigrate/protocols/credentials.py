@@ -44,7 +44,7 @@ class _CredentialFile(Struct, frozen=True, forbid_unknown_fields=True):
 
 _EXAMPLES: Final = {
     "ef01": 'it holds a table as [ef01] with password = "00000000" and address = "ffffffff", both hex',
-    "zk": "it holds a table as [zk] with comm_key = 0, the number on the terminal's menu",
+    "zk": "it holds two lines: [zk] and, below it, comm_key = 123456 (the number on the terminal's menu)",
 }
 
 
@@ -54,9 +54,10 @@ def read_credentials(path: Path) -> dict[str, Credential]:
     Raises:
         ConfigError: the file is missing, unreadable, not TOML, or holds something unknown. No value is repeated.
     """
+    document: dict[str, Any] = {}
     try:
-        document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        file = msgspec.convert(document, _CredentialFile)
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        file = msgspec.convert(document, _CredentialFile, strict=False)  # a number may stand in quotes
     except OSError as error:
         raise _wrong(
             f"cannot read the credential file {path}: {error.strerror}", "check the path after --credential-file"
@@ -64,9 +65,10 @@ def read_credentials(path: Path) -> dict[str, Credential]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
         if not isinstance(error, msgspec.ValidationError):
             raise _wrong(
-                f"the credential file {path} is not TOML", 'values stand in quotes: password = "00000000"'
+                f"the credential file {path} is not TOML",
+                'it holds lines such as [zk] and comm_key = 123456, or [ef01] and password = "00000000"',
             ) from None
-        family = "zk" if "$.zk" in str(error) else "ef01"
+        family = "zk" if "$.zk" in str(error) or "comm_key" in document else "ef01"
         raise _wrong(f"the credential file {path}: {str(error).partition(' - ')[0]}", _EXAMPLES[family]) from None
     tables = {name: getattr(file, name) for name in file.__struct_fields__}
     found: dict[str, Credential] = {name: table for name, table in tables.items() if table is not None}
