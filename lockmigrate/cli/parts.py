@@ -122,9 +122,9 @@ def grouped(records: Iterable[RecordResult], *, todo: bool = False) -> list[tupl
     rows = []
     for (reasons, detail), keys in groups.items():
         says = [explain_all(reasons), detail or "", *(NEXT_STEPS.get(reason, "") for reason in reasons if todo)]
-        if todo:  # what a decisions file has to name
-            says.append(f"reason = {', '.join(reasons)}")
-        rows.append((keys_text(keys), "; ".join(part for part in says if part)))
+        text = "; ".join(part for part in says if part)
+        # The code in brackets is what a decisions file has to name.
+        rows.append((keys_text(keys), f"{text} [{', '.join(reasons)}]" if todo and reasons else text))
     return [*rows, ("with them", kinds_text(following))] if following else rows
 
 

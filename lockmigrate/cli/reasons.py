@@ -88,7 +88,6 @@ REASONS: Final[dict[str, str]] = {
 
 NEXT_STEPS: Final[dict[str, str]] = {
     "template-look-alike": "--accept-look-alike writes them; then test with a finger",
-    "zone-table-unknown": "--decisions FILE answers by reason",
     "uid-duplicate": "--decisions FILE chooses which of them is written",
     "capacity": "--decisions FILE chooses a slot or leaves it out; --existing replace frees the slots",
     "notepad-in-use": "--with notepad moves it all the same",
