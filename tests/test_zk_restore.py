@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from lockmigrate.errors import ConnectError, LinkError, LockmigrateError, PolicyError
 from lockmigrate.operations.journal import Journal, MemoryJournal
@@ -392,3 +394,17 @@ async def test_a_power_cut_while_a_record_is_stored_is_finished_by_the_second_ru
         await put_back(unit, source, journal)
     assert unit.image() == old.image()
     assert unit.flash.enabled
+
+
+async def test_a_user_whose_way_of_verifying_was_not_told_waits_for_a_word() -> None:
+    """The others' was told, so this one may have to prove more than the group's way."""
+    old, new = small(), unit_of("zk", "empty")
+    source = await source_of(old)
+    snapshot = source.snapshot
+    first, *others = snapshot.users
+    vendor = {"zk": {name: value for name, value in first.vendor["zk"].items() if name != "verify_mode"}}
+    users = (replace(first, vendor=vendor), *others)
+    doubtful = dataclasses.replace(source, snapshot=replace(snapshot, users=users))
+    plan = await planned(new, doubtful)
+    (asked,) = [record for record in plan.plan.records if record.kind == "user" and record.outcome == "needs_input"]
+    assert (asked.key, asked.reasons) == (first.key, ("rule-unsupported",))

@@ -111,6 +111,7 @@ class _People:
             if user.key in scene.fitted and self._keeps_id(user)
         }
         """Ids that are on the target what they were."""
+        self._styles_read = any(mode_of(user) is not None for user in scene.source.users)
         self._styles_unknown = any(gap.section == "verify_styles" for gap in scene.target.gaps)
         # Only a folder says of itself that it carries numbers and no tables.
         self._from_file = any(gap.code == UNKNOWN for gap in scene.source.gaps)
@@ -221,6 +222,8 @@ class _People:
     def _questions(self, user: User, fitted: Fitted) -> Iterable[tuple[str, str, tuple[Choice, ...]]]:
         for code in self._doubts.get(user.key, ()):
             yield code, DOUBTS[code], ANSWERS
+        if mode_of(user) is None and self._styles_read and not self._styles_unknown:
+            yield "rule-unsupported", "the old unit did not tell in which way this user has to verify", ANSWERS
         exact, found = self._keeps_id(user), id_of(fitted.record)
         clash = not exact and found != b"" and found in self._exact
         if clash:
