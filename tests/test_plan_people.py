@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from dataclasses import replace as replace_step
 from typing import Any, Final
 
 import pytest
@@ -18,8 +19,9 @@ from lockmigrate.model.records import AccessKey, Credential, PinData
 from lockmigrate.model.results import RecordResult, Unit
 from lockmigrate.model.secret import Secret
 from lockmigrate.model.steps import Step
+from lockmigrate.operations.restore import _batches
 from lockmigrate.planning.doors import ALWAYS, LAYOUTS, Doors, Member, Right, member_of, more
-from lockmigrate.planning.draft import step_id
+from lockmigrate.planning.draft import Draft, step_id
 from lockmigrate.planning.plan import Plan, make_plan
 from lockmigrate.planning.policy import Answer, Decisions, Policy
 
@@ -393,8 +395,11 @@ def test_merging_asks_before_it_takes_somebodys_number() -> None:
     target = Terminal([user(1, "8")])
     plan = plan_of(Terminal([user(1, "7", pin=b"1")]), target, existing="merge")
     assert said(plan, "user/1") == ("needs_input", ("capacity",))
+    assert of(plan, "user/1").detail == "user 1 of the target is another one"
     assert said(plan, "pin/1") == ("needs_input", ("capacity",))
     assert plan.steps == ()
+    other = plan_of(Terminal([user(1, "8", pin=b"1")]), target, existing="merge")
+    assert of(other, "user/1").detail == "user 1 of the target has another record"
     skipped = plan_of(Terminal([user(1, "7")]), target, existing="merge", answers={"user/1": "skip"})
     assert said(skipped, "user/1") == ("skip", ("capacity",))
     assert skipped.existing == ("user/1",)
@@ -1048,6 +1053,26 @@ def test_what_was_named_and_is_not_there_is_said() -> None:
 def test_steps_are_known_by_what_they_do_and_to_what() -> None:
     put = Step(key="user/1", kind="user", action="put", origin={})
     assert step_id(put) == ("put", "user/1")
+
+
+def test_no_batch_holds_a_key_twice_or_two_steps_that_rest_on_each_other() -> None:
+    source = Terminal([user(1, "7", pin=b"1"), user(2)], {(1, 0): (1, A), (2, 0): (1, A)}, zones={1: OFFICE})
+    target = Terminal([user(1, "8"), user(9)], {(1, 0): (1, B)})
+    plan = plan_of(source, target, existing="replace")
+    cut = list(_batches(plan, 20))
+    assert [[f"{step.action} {step.key}" for step in batch] for batch in cut] == [
+        ["remove user/1", "remove user/9"],
+        ["put schedule/1"],
+        ["put user/1", "put user/2"],
+        ["put fingerprint/1.0", "put fingerprint/2.0"],
+    ]
+    assert [len(batch) for batch in _batches(plan, 1)] == [1] * len(plan.steps)
+    alone = Draft(steps=[*plan.steps[:2], plan.steps[3]], records=list(plan.records))
+    loose = alone.finish(Policy(), target.unit, same_family=True)
+    assert [len(batch) for batch in _batches(loose, 20)] == [2, 1], "user/1 is cleared and written under one key"
+    carried = [replace_step(plan.steps[0], also=("fingerprint/2.0",)), plan.steps[5], plan.steps[6]]
+    loose = Draft(steps=carried).finish(Policy(), target.unit, same_family=True)
+    assert [len(batch) for batch in _batches(loose, 20)] == [2, 1], "what a step carries counts too"
 
 
 # ---- what tables allow ----------------------------------------------------------------------------------------------

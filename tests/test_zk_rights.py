@@ -805,6 +805,53 @@ async def test_what_went_wrong_meanwhile(case: str) -> None:
         await check_cut(MEANWHILE[case], point / 160, forget=False)
 
 
+async def test_who_rests_on_what_the_unit_refused_is_left_out_and_it_is_said_why() -> None:
+    world = ONCE["the unit does not take a zone, and who rests on it is let in always"]
+    old, new, journal = made(world.old), made(world.new), MemoryJournal()
+    old.flash.users[2] = record_of(72, 2, person(2))
+    old.flash.templates[1, 0] = 1, b"finger of 1"
+    _, result = await restored(new, await source_of(old), world, journal)
+    told = {record.key: (record.proof, record.reasons, record.detail) for record in result.records}
+    assert told["schedule/2"][:2] == (None, ("write-refused",))
+    refused = (None, ("zone-table-unknown",), "left out, because schedule/2 could not be written")
+    assert told["user/1"] == told["pin/1"] == refused
+    assert told["fingerprint/1.0"] == (None, ("user-missing",), "left out, because user/1 could not be written")
+    assert told["user/2"][0] == told["schedule/1"][0] == "V4"
+    assert result.exit_code == 9
+    assert {loss.record for loss in result.losses} == {"schedule/2", "user/1", "pin/1", "fingerprint/1.0"}
+    assert list(new.flash.users) == [2]
+    assert journal.unconfirmed("", "") == frozenset(), "what was not tried is not in doubt"
+
+
+async def test_a_finger_that_may_have_gone_with_another_one_is_not_called_proven() -> None:
+    world = ONCE["the unit deletes all fingers where one was meant"]
+    old, new = made(world.old), made(world.new)
+    backup = await source_of(old)
+    prepared, result = await restored(new, backup, world, MemoryJournal())
+    (planned,) = [record for record in prepared.plan.records if record.key == "fingerprint/1.0"]
+    assert (planned.done, planned.proof) == (True, "V4")
+    (finger,) = [record for record in result.records if record.key == "fingerprint/1.0"]
+    assert (finger.proof, finger.reasons) == (None, ("read-back-differs",))
+    assert result.exit_code == 9
+    assert new.flash.templates == {}
+    _, again = await restored(new, backup, prepared.policy, MemoryJournal())
+    assert again.exit_code == 0
+    assert new.flash.templates == old.flash.templates
+
+
+async def test_whom_the_unit_does_not_delete_nobody_takes_the_place_of() -> None:
+    old = made(sketch(people=(person(1, id="1002"),), fingers={(1, 0): (1, 1)}))
+    new = made(sketch(people=(person(1),), fingers={(1, 0): (1, 2)}, deaf=frozenset({18})))
+    before = memory_of(new)
+    world = World(old=sketch(), new=sketch(), existing="replace")
+    _, result = await restored(new, await source_of(old), world, MemoryJournal())
+    assert memory_of(new) == before
+    told = {record.key: (record.reasons, record.detail) for record in result.records}
+    assert told["user/1"] == (("write-refused",), "left out, because user/1 could not be taken away")
+    assert told["fingerprint/1.0"][0] == ("user-missing",)
+    assert result.exit_code == 9
+
+
 # ---- whatever the terminals hold ------------------------------------------------------------------------------------
 
 QUICK: Final = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))

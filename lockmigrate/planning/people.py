@@ -126,6 +126,8 @@ class _People:
         self._tables = Tables(scene, list(self._residents()))
         self._tables.work()
         scene.equal -= self._tables.unsettled
+        self._taken = scene.equal | (self._held.keys() if scene.merging else set())
+        """Numbers that are or will be taken: what is equal counts before what is new."""
         self._before, self._after = _rights(self._tables.mine, presumed=True), _rights(self._tables.now)
         steps: list[Step] = []
         for user in users:
@@ -174,6 +176,7 @@ class _People:
             self._settle(user, result)
             return
         scene.uids.add(uid)
+        self._taken.add(uid)
         scene.written.add(user.key)
         if there:
             self._settle(user, replace(result, done=True, proof="V4"))
@@ -298,9 +301,8 @@ class _People:
         if scene.merging and not held and uid in self._finger_uids:
             detail = f"the target holds fingerprints of nobody under the number {uid}, which would be this user's"
             return scene.ask(result, "uid-duplicate", detail, SKIP_ONLY)
-        taken = scene.uids | scene.equal | (self._held.keys() if scene.merging else set())
         total = scene.unit.capabilities.number_of_total_users_supported
-        if total is not None and len(taken | {uid}) > total:
+        if total is not None and len(self._taken) + (uid not in self._taken) > total:
             return scene.ask(result, "capacity", f"the target has room for {total} users", SKIP_ONLY)
         if not held:
             return result
@@ -308,7 +310,9 @@ class _People:
         torn = user.key in scene.unconfirmed and all(_id_on(self._target, other) == mine for other in held)
         if not torn and uid not in self._tables.unsettled:
             if scene.merging:
-                result = scene.ask(result, "capacity", f"user {uid} of the target is another one")
+                same = mine != b"" and {_id_on(self._target, other) for other in held} == {mine}
+                what = "has another record" if same else "is another one"
+                result = scene.ask(result, "capacity", f"user {uid} of the target {what}")
                 if result.outcome not in WRITTEN:
                     return result
             scene.draft.overwrites += [other.key for other in held]

@@ -36,7 +36,10 @@ class Fingers:
             place = place_of(item)
             if place[0] not in scene.cleared or scene.is_file:
                 self._held.setdefault(place, []).append(item)
-        self._staying = {place_of(item) for item in fingers_of(scene.source) if self._there(item)}
+        self._taken = {place_of(item) for item in fingers_of(scene.source) if self._there(item)}
+        """Places that are or will be taken: what is equal counts before what is new."""
+        if scene.merging:
+            self._taken |= self._held.keys()
         self.steps: list[Step] = []
 
     def work(self) -> None:
@@ -82,6 +85,7 @@ class Fingers:
         result = self._room(item, place, result)
         if result.outcome in WRITTEN:
             scene.places.add(place)
+            self._taken.add(place)
             self._put(item, place)
         return result
 
@@ -96,8 +100,7 @@ class Fingers:
         scene, held = self._scene, self._held.get(place, [])
         capability = scene.unit.capabilities.credentials.fingerprint
         slots = capability.slots if capability else None
-        taken = scene.places | self._staying | (self._held.keys() if scene.merging else set())
-        if slots is not None and len(taken | {place}) > slots:
+        if slots is not None and len(self._taken) + (place not in self._taken) > slots:
             return scene.ask(result, "capacity", f"the target has room for {slots} templates", SKIP_ONLY)
         if held and item.key not in scene.unconfirmed:
             if scene.merging:
