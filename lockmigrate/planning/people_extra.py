@@ -78,7 +78,8 @@ def link(scene: Scene, tables: Tables, gone: Iterable[Step], users: Iterable[Ste
         return
     needs = scene.draft.needs
     gone = list(gone)
-    away = tuple(step_id(step) for step in gone if step.kind == "user")
+    # A finger too that could not be taken away must not come to open by a change of the tables.
+    away = tuple(step_id(step) for step in gone)
     by_uid: dict[int, list[StepId]] = {}
     for step in gone:
         by_uid.setdefault(int(step.origin["user_index"]), []).append(step_id(step))
