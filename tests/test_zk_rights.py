@@ -784,6 +784,16 @@ MEANWHILE: Final[dict[str, World]] = {
         new=sketch(combinations={2: (2, 0, 0, 0, 0)}),
         existing="replace",
     ),
+    "a finger is to be exchanged, and what its user may do grows before": World(
+        old=sketch(people=(person(1),), fingers={(1, 0): (1, 1)}, zones={1: DAYTIME}),
+        new=sketch(people=(person(1),), fingers={(1, 0): (1, 2)}, zones={1: MORNING}),
+        existing="replace",
+    ),
+    "a finger is to become one for an alarm, and what its user may do grows before": World(
+        old=sketch(people=(person(1),), fingers={(1, 0): (3, 1)}, zones={1: DAYTIME}),
+        new=sketch(people=(person(1),), fingers={(1, 0): (1, 1)}, zones={1: MORNING}),
+        existing="replace",
+    ),
     "one table is changed and the next not yet": World(
         old=sketch(
             people=(person(1, group=2),),

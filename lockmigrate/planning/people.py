@@ -44,8 +44,6 @@ ADMINS: Final = ("enroller", "admin", "owner")
 NOT_CARRIED: Final[Mapping[str, str]] = {"PIN": "pin-length", "RFID": "card-too-long"}
 """What lies in a user's record, and the question with which it stays behind if the record is written all the same."""
 NARROWER: Final = "on the target it may enter at fewer times, in fewer ways or only beside others"
-ROUNDS: Final = 4
-"""How often a plan is made anew because it lets users of the target go that it had taken for staying."""
 
 
 def plan_people(
@@ -77,14 +75,12 @@ def plan_people(
         return scene
 
     leaving: frozenset[int] = frozenset()
-    scene = planned(leaving)
-    for _ in range(ROUNDS):
-        if policy.existing != "merge" or scene.cleared == leaving:
-            break
+    scene = first = planned(leaving)
+    while scene.merging and scene.cleared > leaving:
         leaving = frozenset(scene.cleared)
         scene = planned(leaving)
     if not scene.cleared >= leaving:
-        scene = planned(frozenset())
+        scene = first
     for name in ("records", "steps", "removals", "existing", "overwrites", "warnings", "needs"):
         setattr(draft, name, getattr(scene.draft, name))
 
@@ -136,7 +132,7 @@ class _People:
         steps.sort(key=lambda step: order[step.key])  # those who may enter had the first choice of room; now as read
         fingers = Fingers(scene)
         fingers.work()
-        extra = Extra(scene, self._tables)
+        extra = Extra(scene, self._tables, fingers.steps)
         extra.work()
         link(scene, self._tables, extra.steps, steps, fingers.steps)
         settings, first, last = plan_settings(self._source, self._target, scene.policy)
@@ -150,7 +146,7 @@ class _People:
         scene = self._scene
         stay = ({*self._held} - self._leaving) if scene.merging else scene.equal
         users = (user for user in self._target.users if uid_of(user) in stay)
-        for member, uids in staying(() if scene.is_file else users).items():
+        for member, uids in staying(users).items():
             yield Resident(member, tuple(uids))
 
     # ---- one user ---------------------------------------------------------------------------------------------------
@@ -218,7 +214,7 @@ class _People:
             if result.outcome not in WRITTEN:
                 return result
         changes = (*asked, *fitted.changes)
-        if not wider and not refusals:
+        if not wider:
             changes += tuple((code, NARROWER) for code in self._narrower(user, fitted))
         return _said(result, changes)
 
@@ -234,7 +230,7 @@ class _People:
         for code, detail in fitted.questions:
             if code != "user-id-duplicate":
                 yield code, detail, ANSWERS
-            elif not exact and not clash:
+            elif not exact:
                 yield code, detail, SKIP_ONLY
 
     def _keeps_id(self, user: User) -> bool:
@@ -266,7 +262,7 @@ class _People:
 
     def _narrower(self, user: User, fitted: Fitted) -> tuple[str, ...]:
         member = member_of(user)
-        if self._scene.is_file or not self._tables.mine.knows("group") or not self._tables.now.knows("group"):
+        if not self._tables.mine.knows("group") or not self._tables.now.knows("group"):
             return ()
         alike = user.vendor.get("zk", {}).get("record_bytes") == len(fitted.record)
         less = more(self._before(member), self._after(self._on_target(member, alike=alike)))

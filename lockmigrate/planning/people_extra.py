@@ -16,9 +16,10 @@ from lockmigrate.planning.people_tables import Tables
 class Extra:
     """Finds what of the target the plan would not write, and takes away what has to go."""
 
-    def __init__(self, scene: Scene, tables: Tables) -> None:
+    def __init__(self, scene: Scene, tables: Tables, put: Iterable[Step]) -> None:
         self._scene = scene
         self._tables = tables
+        self._put = {(int(step.origin["user_index"]), int(step.origin["finger"])) for step in put}
         self._users = scene.target.users
         self._fingers = [item for item in fingers_of(scene.target) if place_of(item) not in scene.places]
         self._leaving = {uid_of(user) for user in self._users} - scene.uids
@@ -28,30 +29,37 @@ class Extra:
         """Fill what is listed of the target, and the steps that take people and fingers away."""
         scene, draft = self._scene, self._scene.draft
         replacing = scene.policy.existing == "replace"
-        cleared = [item for item in fingers_of(scene.target) if place_of(item)[0] in scene.cleared]
         if scene.merging:
             draft.overwrites += [item.key for item in self._fingers if place_of(item)[0] in scene.cleared]
-        if not scene.is_file:
-            back = {(place_of(item), item.template.sha256) for item in fingers_of(scene.source) if item.template}
-            draft.overwrites += [
-                item.key
-                for item in cleared
-                if place_of(item) in scene.places
-                and (place_of(item), item.template.sha256 if item.template else "") not in back
-            ]
-        lost = set(draft.overwrites)
+        draft.overwrites += self._changed()
         extra = [*(user.key for user in self._users if uid_of(user) in self._leaving)]
-        extra += [item.key for item in self._fingers if item.key not in lost]
+        extra += [item.key for item in self._fingers if not scene.merging or place_of(item)[0] not in scene.cleared]
         extra += [item.key for item in self._tables.surplus]
         draft.existing = list(dict.fromkeys([*extra, *draft.overwrites]))
-        draft.removals = extra if replacing else []
+        draft.removals = extra
         going = (self._leaving if replacing else set()) | (set() if scene.is_file else scene.cleared)
-        for item in sorted(self._fingers, key=place_of):
-            uid = place_of(item)[0]
-            if uid not in going and (replacing or uid in scene.cleared):
+        for item in sorted(fingers_of(scene.target), key=place_of):
+            uid, wanted = place_of(item)[0], place_of(item) in scene.places
+            surplus = not wanted and (replacing or uid in scene.cleared)
+            if uid not in going and (surplus or self._in_the_way(item)):
                 self.steps.append(_finger_step(item))
         for uid in sorted(going):
             self.steps.append(self._user_step(uid))
+
+    def _in_the_way(self, item: Credential) -> bool:
+        """Whether another template takes a finger's place, and its user may come to do more before that happens."""
+        return place_of(item) in self._put and bool(self._tables.steps) and not self._scene.is_file
+
+    def _changed(self) -> Iterable[str]:
+        """Fingers that make room with their user and do not come back as they were."""
+        source = fingers_of(self._scene.source)
+        back = {(place_of(item), item.template.sha256) for item in source if item.template}
+        for item in fingers_of(self._scene.target):
+            place = place_of(item)
+            if place[0] in self._scene.cleared and place in self._scene.places:
+                digest = item.template.sha256 if item.template else ""
+                if (place, digest) not in back:
+                    yield item.key
 
     def _user_step(self, uid: int) -> Step:
         keys = [user.key for user in self._users if uid_of(user) == uid]
@@ -104,7 +112,8 @@ def link(scene: Scene, tables: Tables, gone: Iterable[Step], users: Iterable[Ste
         uid = place_of(item)[0]
         if item.key in put_fingers:
             # A user who was there already may get a finger only once the tables are as planned.
-            needs["put", item.key] = (put[uid],) if uid in put else under(member_of(people[item.user or ""]))
+            rests = (put[uid],) if uid in put else under(member_of(people[item.user or ""]))
+            needs["put", item.key] = (*rests, *(gone for gone in by_uid.get(uid, ()) if gone == ("remove", item.key)))
         elif scene.outcomes[item.key].done and uid in by_uid:
             needs["put", item.key] = tuple(by_uid[uid])  # some units take all fingers where one was meant
 

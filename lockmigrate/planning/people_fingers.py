@@ -9,7 +9,6 @@ from lockmigrate.model.results import RecordResult
 from lockmigrate.model.steps import Step
 from lockmigrate.planning.doors import UNKNOWN
 from lockmigrate.planning.people_parts import (
-    ANSWERS,
     DOUBTS,
     SKIP_ONLY,
     WIDER,
@@ -19,7 +18,6 @@ from lockmigrate.planning.people_parts import (
     doubts_of,
     fingers_of,
     flag_of,
-    is_disabled,
     place_of,
 )
 from lockmigrate.planning.templates import fit
@@ -44,9 +42,8 @@ class Fingers:
 
     def work(self) -> None:
         """Fill outcomes, places and steps; where room is short, fingers that open come first (neutral-format 6.3)."""
-        disabled = {user.key for user in self._scene.source.users if is_disabled(user)}
         wanted = fingers_of(self._scene.source)
-        for item in sorted(wanted, key=lambda item: item.user in disabled or item.status == "disabled"):
+        for item in sorted(wanted, key=lambda item: item.status == "disabled"):
             self._scene.outcomes[item.key] = self._judge(item)
         order = {item.key: index for index, item in enumerate(wanted)}
         self.steps.sort(key=lambda step: order[step.key])
@@ -61,7 +58,7 @@ class Fingers:
             scene.places.add(place)
             return replace(result, done=True, proof="V4")
         for code in self._doubts.get(item.key, ()):
-            result = scene.ask(result, code, DOUBTS[code], SKIP_ONLY if code == "user-missing" else ANSWERS)
+            result = scene.ask(result, code, DOUBTS[code])
             if result.outcome not in WRITTEN:
                 return result
         if item.user not in scene.written:

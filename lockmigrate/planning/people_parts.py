@@ -111,8 +111,8 @@ def uid_of(user: User) -> int:
     return int(user.origin["user_index"])
 
 
-def is_disabled(user: User | None) -> bool:
-    return user is not None and user.user_status == "OccupiedDisabled"
+def is_disabled(user: User) -> bool:
+    return user.user_status == "OccupiedDisabled"
 
 
 def fingers_of(snapshot: Snapshot) -> list[Credential]:
@@ -132,6 +132,6 @@ def mode_of(user: User) -> Any:
 def id_of(record: bytes) -> bytes:
     """Return the id that a terminal knows a person by, out of the record; empty where there is none (section 7)."""
     if len(record) == 28:
-        number = int.from_bytes(record[24:28], "little")
+        number = int.from_bytes(record[24:], "little")
         return str(number).encode() if number else b""
-    return record[48:72].partition(b"\x00")[0]
+    return record[48:].partition(b"\x00")[0]

@@ -78,7 +78,7 @@ class Tables:
         result = RecordResult(key=item.key, kind=kind, outcome="copy")
         if not item.raw:
             return _skipped(result, "zone-table-unknown")
-        if scene.is_file or not self.before.knows(kind):
+        if not self.before.knows(kind):
             return _skipped(result, "schedule-unsupported")
         content = content_of(scene.source, item)
         there = self.before.content(kind, number)
