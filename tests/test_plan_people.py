@@ -15,7 +15,7 @@ from lockmigrate.formats import decode, fitted
 from lockmigrate.formats.zk_tables import capabilities
 from lockmigrate.model.capabilities import CredentialCapabilities
 from lockmigrate.model.document import Gap, Metadata, Snapshot, Table
-from lockmigrate.model.records import AccessKey, Credential, PinData
+from lockmigrate.model.records import AccessKey, Credential, Loss, PinData
 from lockmigrate.model.results import RecordResult, Unit
 from lockmigrate.model.secret import Secret
 from lockmigrate.model.steps import Step
@@ -50,6 +50,8 @@ def user(
 ) -> bytes:
     """Make a record of the user table (section 7)."""
     ident = str(1000 + uid) if ident is None else ident
+    if width == 16:
+        return struct.pack("<HB5s8s", uid, privilege, pin, name)
     if width == 28:
         head = struct.pack("<HB5s8s5s", uid, privilege, pin, name, card.to_bytes(5, "little"))
         return head + struct.pack("<BHI", group, bits, int(ident or 0))
@@ -264,6 +266,7 @@ def test_what_is_not_quite_equal_is_not_done(target: Terminal) -> None:
     assert not of(plan, "user/1").done
     assert order(plan) == ["remove user/1", "put user/1"]
     assert set(plan.overwrites) == {item.key for item in target.snapshot.users}
+    assert step(plan, "user/1", "remove").also == tuple(item.key for item in target.snapshot.users[1:])
 
 
 def test_what_an_interrupted_run_has_finished_is_not_asked_about_again() -> None:
@@ -289,6 +292,10 @@ def test_two_records_of_one_number_wait_and_only_one_of_them_can_go() -> None:
     one = plan_of(source, answers={"user/1": "write", "user/1~2": "skip", "fingerprint/1.0": "write"})
     assert one.executable
     assert order(one) == ["put user/1", "put fingerprint/1.0"]
+    there = plan_of(source, Terminal([user(1, "8")]), existing="replace", answers={"uid-duplicate": "write"})
+    assert said(there, "user/1") == ("copy", ("uid-duplicate",))
+    assert said(there, "user/1~2") == ("needs_input", ("uid-duplicate",)), "its place is another's now"
+    assert (of(there, "user/1").done, of(there, "user/1~2").done) == (False, False)
     other = plan_of(source, answers={"user/1": "skip", "user/1~2": "write", "fingerprint/1.0": "write"})
     assert order(other) == ["put user/1~2"]
     assert said(other, "fingerprint/1.0") == ("skip", ("uid-duplicate",)), "whose finger it is is not known"
@@ -301,6 +308,9 @@ def test_a_doubt_about_an_id_is_a_question_and_the_answer_stays_visible() -> Non
     assert [loss.code for loss in plan.losses] == ["user-id-duplicate"] * 2
     decided = plan_of(source, answers={"user/1": "write", "user/2": "skip"})
     assert said(decided, "user/1") == ("copy", ("user-id-duplicate",))
+    assert of(decided, "user/1").detail == "another user of the old unit has the same id"
+    taken = plan_of(source, Terminal([user(1, "9")]), existing="merge")
+    assert said(taken, "user/1") == ("needs_input", ("user-id-duplicate",)), "the first open question is what counts"
     assert said(decided, "user/2") == ("skip", ("user-id-duplicate",))
     assert decided.losses == ()
 
@@ -316,10 +326,10 @@ def test_what_lies_in_a_record_shares_its_fate_with_the_reason() -> None:
 
 
 def test_users_without_a_record_that_fits_can_be_left_out() -> None:
-    mine, theirs = Terminal([user(1)]).snapshot, Terminal()
-    plan = make_plan(mine, theirs.snapshot, theirs.unit, Policy(), fitted={})
-    assert said(plan, "user/1") == ("needs_input", ("user-id-unsupported",))
-    policy = Policy(decisions=Decisions(answer=(Answer(key="user/1", choice="skip"),)))
+    mine, theirs = Terminal([user(1, pin=b"1")]).snapshot, Terminal([user(1, pin=b"1")])
+    plan = make_plan(mine, theirs.snapshot, theirs.unit, Policy(existing="merge"), fitted={})
+    assert said(plan, "user/1") == said(plan, "pin/1") == ("needs_input", ("user-id-unsupported",))
+    policy = Policy(existing="merge", decisions=Decisions(answer=(Answer(key="user/1", choice="skip"),)))
     assert make_plan(mine, theirs.snapshot, theirs.unit, policy, fitted={}).executable
 
 
@@ -337,11 +347,19 @@ def test_others_on_the_target_need_a_word() -> None:
 
 def test_merging_keeps_them() -> None:
     target = Terminal([user(2)], {(2, 0): (1, B)}, zones={9: OFFICE})
-    plan = plan_of(Terminal([user(1)]), target, existing="merge")
+    plan = plan_of(Terminal([user(1)], {(1, 0): (1, A)}), target, existing="merge")
     assert plan.executable
     assert plan.existing == ("user/2", "fingerprint/2.0", "schedule/9")
     assert (plan.removals, plan.overwrites) == ((), ())
-    assert order(plan) == ["put user/1"]
+    assert order(plan) == ["put user/1", "put fingerprint/1.0"]
+
+
+def test_tables_as_from_the_factory_are_neither_removed_nor_missed() -> None:
+    target = Terminal([user(2, own=(4, 60))])
+    assert {"schedule/4", "schedule/60"} <= {item.key for item in target.snapshot.schedules}
+    plan = plan_of(Terminal([user(1)]), target, existing="replace")
+    assert order(plan) == ["remove user/2", "put user/1"]
+    assert plan.existing == ("user/2",)
 
 
 def test_replacing_removes_people_before_anything_is_written_and_resets_tables_before_people_are() -> None:
@@ -371,23 +389,38 @@ def test_replacing_takes_single_fingers_from_those_who_stay() -> None:
     assert order(plan) == ["remove fingerprint/1.3"]
     assert step(plan, "fingerprint/1.3", "remove").origin == {"user_index": 1, "finger": 3}
     assert plan.removals == plan.existing == ("fingerprint/1.3",)
+    assert not step(plan, "fingerprint/1.3", "remove").was_empty
     assert plan.needs["put", "fingerprint/1.0"] == (("remove", "fingerprint/1.3"),), "some units take both"
+
+
+def test_a_finger_that_makes_room_goes_before_tables_change() -> None:
+    source = Terminal([user(1)], {(1, 0): (1, A), (1, 1): (1, C)}, zones={1: OFFICE})
+    target = Terminal([user(1)], {(1, 0): (1, B), (1, 1): (1, C)}, zones={1: MORNING})
+    plan = plan_of(source, target, existing="replace")
+    assert order(plan) == ["remove fingerprint/1.0", "put schedule/1", "put fingerprint/1.0"]
+    assert plan.needs["put", "schedule/1"] == (("remove", "fingerprint/1.0"),)
+    assert plan.needs["put", "fingerprint/1.0"] == (("put", "schedule/1"), ("remove", "fingerprint/1.0"))
+    assert plan.overwrites == ("schedule/1", "fingerprint/1.0")
+    assert plan.removals == ()
+    calm = plan_of(source, Terminal([user(1)], {(1, 0): (1, B), (1, 1): (1, C)}, zones={1: OFFICE}), existing="replace")
+    assert order(calm) == ["put fingerprint/1.0"]
 
 
 @pytest.mark.parametrize("existing", ["merge", "replace"])
 def test_somebody_elses_number_is_cleared_before_it_is_written(existing: str) -> None:
     """Or the fingers of the one would open for the other."""
     source = Terminal([user(1, "7")], {(1, 0): (1, A), (1, 2): (1, C)})
-    target = Terminal([user(1, "8")], {(1, 0): (1, B), (1, 1): (1, B), (1, 2): (1, C)})
+    target = Terminal([user(1, "8")], {(1, 0): (1, B), (1, 5): (1, B), (1, 2): (1, C)})
     plan = plan_of(source, target, existing=existing, answers={"capacity": "write"})
     assert plan.executable
     assert order(plan) == ["remove user/1", "put user/1", "put fingerprint/1.0", "put fingerprint/1.2"]
     assert step(plan, "user/1").was_empty
     assert step(plan, "fingerprint/1.0").was_empty
-    assert step(plan, "user/1", "remove").also == ("fingerprint/1.1",)
-    lost = {"user/1", "fingerprint/1.0", "fingerprint/1.1"}
-    assert {*plan.overwrites, *plan.removals} == set(plan.existing) == lost
-    assert plan.removals == (("fingerprint/1.1",) if existing == "replace" else ())
+    assert step(plan, "user/1", "remove").also == ("fingerprint/1.5",)
+    lost = {"user/1", "fingerprint/1.0", "fingerprint/1.5"}
+    assert set(plan.existing) == lost
+    assert set(plan.overwrites) == lost - set(plan.removals)
+    assert plan.removals == (("fingerprint/1.5",) if existing == "replace" else ())
     assert plan.needs["put", "user/1"] == (("remove", "user/1"),)
 
 
@@ -400,6 +433,8 @@ def test_merging_asks_before_it_takes_somebodys_number() -> None:
     assert plan.steps == ()
     other = plan_of(Terminal([user(1, "8", pin=b"1")]), target, existing="merge")
     assert of(other, "user/1").detail == "user 1 of the target has another record"
+    nameless = plan_of(Terminal([user(1, "", pin=b"1")]), Terminal([user(1, "")]), existing="merge")
+    assert of(nameless, "user/1").detail == "user 1 of the target is another one"
     skipped = plan_of(Terminal([user(1, "7")]), target, existing="merge", answers={"user/1": "skip"})
     assert said(skipped, "user/1") == ("skip", ("capacity",))
     assert skipped.existing == ("user/1",)
@@ -418,6 +453,10 @@ def test_merging_never_gives_one_person_two_records(choice: str) -> None:
 
 def test_a_person_without_an_id_is_nobody_elses_double() -> None:
     assert plan_of(Terminal([user(1, "")]), Terminal([user(2, "")]), existing="merge").executable
+    narrow = Terminal([user(2, "", width=28)], width=28)
+    assert plan_of(Terminal([user(1, "", width=28)], width=28), narrow, existing="merge").executable
+    lettered = Terminal([user(1, ""), user(2, "A7")])
+    assert plan_of(lettered, NARROW, answers={"user-id-unsupported": "write"}).executable
 
 
 def test_merging_gives_nobody_the_fingers_of_an_unknown_person() -> None:
@@ -499,7 +538,11 @@ def test_fingers_that_open_come_first_where_their_room_is_short() -> None:
     assert "room for 2 templates" in (of(plan, "fingerprint/1.0").detail or "")
     assert not plan_of(source, Terminal(finger_room=2), answers={"capacity": "write"}).executable
     assert plan_of(source, Terminal(finger_room=2), answers={"capacity": "skip"}).executable
-    assert plan_of(source, Terminal(finger_room=4)).executable
+    roomy = plan_of(source, Terminal(finger_room=4))
+    assert roomy.executable
+    assert [step.key for step in roomy.steps if step.kind == "fingerprint"] == [
+        "fingerprint/1.0", "fingerprint/2.0", "fingerprint/2.1", "fingerprint/3.0",
+    ]  # fmt: skip
 
 
 def test_fingers_that_stay_take_room_and_those_that_go_leave_it() -> None:
@@ -523,6 +566,7 @@ def test_a_pin_that_does_not_fit_stays_behind_and_says_so() -> None:
     source = Terminal([user(1, pin=b"123456", card=7)])
     plan = plan_of(source, NARROW)
     assert said(plan, "user/1") == ("needs_input", ("pin-length",))
+    assert said(plan, "pin/1") == ("needs_input", ("pin-length",))
     decided = plan_of(source, NARROW, answers={"pin-length": "write"})
     assert said(decided, "user/1") == ("adjust", ("pin-length",))
     assert said(decided, "pin/1") == ("skip", ("pin-length",))
@@ -552,9 +596,25 @@ def test_a_cut_name_is_an_adjustment_and_stays_one_whatever_else_is_asked() -> N
     taken = Terminal([user(1, "8", width=28)], width=28)
     decided = plan_of(source, taken, existing="merge", answers={"capacity": "write"})
     assert said(decided, "user/1") == ("adjust", ("name-cut", "capacity"))
+    assert "8 of 10 bytes" in (of(decided, "user/1").detail or "")
     doubtful = Terminal([user(1, "7", name=b"Maximilian"), user(2, "7")])
     decided = plan_of(doubtful, NARROW, answers={"user-id-duplicate": "write"})
     assert said(decided, "user/1") == ("adjust", ("user-id-duplicate", "name-cut"))
+    assert of(decided, "user/1").detail == "another user of the old unit has the same id"
+    limited = Terminal([user(1, name=b"Maximilian", own=(2,))], zones={2: OFFICE})
+    assert said(plan_of(limited, NARROW), "user/1") == ("refuse", ("schedule-unsupported",))
+    overridden = plan_of(limited, NARROW, answers={"user/1": "override"})
+    assert said(overridden, "user/1") == ("adjust", ("schedule-unsupported", "name-cut"))
+    assert "time zones of their own" in (of(overridden, "user/1").detail or "")
+    both = Terminal([user(1, own=(2,))], zones={2: OFFICE}, styles={1: 0x89})
+    untold = Terminal([user(7, width=28)], width=28, styles=None)
+    twice = plan_of(both, untold, existing="merge", answers={"user/1": "override", "capacity": "skip"})
+    assert said(twice, "user/1") == ("copy", ("schedule-unsupported", "rule-unsupported"))
+    assert "time zones of their own" in (of(twice, "user/1").detail or ""), "the first reason is the one that is told"
+    silent = Terminal(width=28, tables=False)
+    assert said(plan_of(limited, silent), "user/1") == ("needs_input", ("zone-table-unknown",))
+    word = plan_of(limited, silent, answers={"zone-table-unknown": "write"})
+    assert said(word, "user/1") == ("refuse", ("schedule-unsupported",))
 
 
 def test_an_id_that_becomes_another_persons_is_not_written() -> None:
@@ -563,6 +623,8 @@ def test_an_id_that_becomes_another_persons_is_not_written() -> None:
     assert said(plan, "user/1") == ("needs_input", ("user-id-duplicate",))
     assert said(plan, "user/2") == ("copy", ())
     assert plan_of(source, NARROW, answers={"user/1": "skip"}).executable
+    there = plan_of(source, Terminal([user(2, "7", width=28)], width=28), answers={"user/1": "skip"})
+    assert (said(there, "user/2"), of(there, "user/2").done) == (("copy", ()), True)
     alone = plan_of(Terminal([user(1, "007")]), NARROW)
     assert said(alone, "user/1") == ("adjust", ("user-id-unsupported",))
     three = plan_of(Terminal([user(1, "007"), user(2, "0007")]), NARROW, answers={"user-id-duplicate": "write"})
@@ -586,6 +648,7 @@ def test_limits_that_a_record_cannot_hold_are_refused_unless_this_very_record_is
     skipped = plan_of(source, NARROW, answers={"schedule-unsupported": "skip"})
     assert {said(skipped, key)[0] for key in ("user/1", "user/2")} == {"skip"}
     mixed = plan_of(source, NARROW, answers={"schedule-unsupported": "skip", "user/2": "override"})
+    assert "time zones of their own" in (of(mixed, "user/2").detail or "")
     assert [said(mixed, key) for key in ("user/1", "user/2")] == [
         ("skip", ("schedule-unsupported",)),
         ("copy", ("schedule-unsupported",)),
@@ -606,6 +669,22 @@ def test_a_way_of_verifying_that_cannot_be_proven_is_refused_and_never_called_do
     overridden = plan_of(source, target, existing="merge", answers={"user/1": "override"})
     assert of(overridden, "user/1").done
     assert overridden.steps == ()
+
+
+def test_who_was_asked_no_way_of_verifying_waits_where_others_were() -> None:
+    source = Terminal([user(1), user(2)], styles={2: 0})
+    assert said(plan_of(source), "user/1") == ("needs_input", ("rule-unsupported",))
+    assert said(plan_of(source), "user/2") == ("copy", ())
+    assert plan_of(source, answers={"rule-unsupported": "write"}).executable
+    assert plan_of(Terminal([user(1), user(2)])).executable, "nobody's was told: that gap is announced"
+    assert plan_of(source, Terminal([user(2)], styles=None)).executable
+
+
+def test_records_that_hold_neither_group_nor_zones_move_among_their_own_kind() -> None:
+    source = Terminal([user(1, width=16)], width=16, tables=False)
+    assert plan_of(source, Terminal(width=16, tables=False)).executable
+    assert said(plan_of(source), "user/1") == ("needs_input", ("schedule-unreadable",))
+    assert plan_of(source, answers={"schedule-unreadable": "write"}).executable
 
 
 # ---- tables ---------------------------------------------------------------------------------------------------------
@@ -660,6 +739,9 @@ def test_a_folder_takes_people_only_and_the_plan_says_what_that_means() -> None:
     assert [text for text in plan.warnings if text.startswith("zone-table-unknown: a folder")]
     grouped = plan_of(Terminal([user(1, group=2)], groups={2: group(style=3)}), Terminal(folder=True))
     assert [text for text in grouped.warnings if text.startswith("zone-table-unknown: a folder")]
+    plain = plan_of(Terminal([user(1)], tables=False), Terminal(folder=True))
+    assert not [text for text in plain.warnings if "a folder" in text]
+    assert not [text for text in plan_of(source).warnings if "a folder" in text]
 
 
 def test_a_folders_user_who_makes_room_leaves_no_finger() -> None:
@@ -684,6 +766,13 @@ def test_a_target_that_does_not_give_out_its_tables_gets_only_whom_nothing_limit
     assert said(word, "user/3") == ("copy", ("zone-table-unknown",))
     limited = plan_of(Terminal([user(1)], zones={1: OFFICE}), Terminal(tables=False))
     assert said(limited, "user/1") == ("needs_input", ("zone-table-unknown",))
+    assert "its own time zones" in (of(plan, "user/2").detail or "")
+    assert "group 2" in (of(plan, "user/3").detail or "")
+
+
+def test_own_zones_go_where_their_tables_go() -> None:
+    plan = plan_of(Terminal([user(1, own=(2,))], zones={1: MORNING, 2: OFFICE}))
+    assert said(plan, "user/1") == ("copy", ())
 
 
 def test_a_source_without_tables_lets_the_first_group_go_and_asks_about_others() -> None:
@@ -693,6 +782,12 @@ def test_a_source_without_tables_lets_the_first_group_go_and_asks_about_others()
         assert [said(plan, f"user/{uid}")[0] for uid in (1, 2, 3)] == ["copy", "needs_input", "needs_input"]
         assert said(plan, "user/3") == ("needs_input", ("zone-table-unknown",))
         assert "the backup does not hold" in (of(plan, "user/2").detail or "")
+        assert "its own time zones" in (of(plan, "user/3").detail or "")
+        silent = plan_of(source, Terminal(tables=False))
+        assert "the backup does not hold" in (of(silent, "user/2").detail or "")
+    held = Terminal([user(9)], zones={1: OFFICE})
+    plan = plan_of(Terminal(people[:1], folder=True), held, existing="merge")
+    assert said(plan, "user/1") == ("copy", ()), "what the old unit allowed is not known, so it is not less"
 
 
 def test_black_and_white_terminals_move_raw_numbers_among_themselves_with_a_warning_and_nowhere_else() -> None:
@@ -701,7 +796,23 @@ def test_black_and_white_terminals_move_raw_numbers_among_themselves_with_a_warn
     plan = plan_of(source, target)
     assert plan.executable
     assert [text for text in plan.warnings if text.startswith("zone-table-unknown: 2 of the users")]
-    plain = plan_of(Terminal(people[:1], width=28, tables=False), target)
+    small = Terminal(width=28, tables=False, room=2)
+    crowded = plan_of(source, small, answers={"capacity": "skip"})
+    assert [text for text in crowded.warnings if text.startswith("zone-table-unknown: 1 of the users")]
+    skipped = plan_of(
+        Terminal([user(1, "7", width=28, group=2), user(2, "7", width=28)], width=28, tables=False),
+        target,
+        answers={"user-id-duplicate": "skip"},
+    )
+    assert not [text for text in skipped.warnings if "zone-table-unknown" in text]
+    silent = Terminal(people, width=28, tables=False, styles=None)
+    assert plan_of(silent, target).executable, "that it tells no way of verifying makes it no folder"
+    told = Terminal(people[:1], width=28, zones={1: OFFICE})
+    assert said(plan_of(told, target), "user/1") == ("needs_input", ("zone-table-unknown",))
+    bits = plan_of(Terminal([user(1, width=28, bits=1)], width=28), target)
+    assert "its own time zones" in (of(bits, "user/1").detail or "")
+    none = Terminal([*people[:1], user(4, width=28, group=0)], width=28, tables=False)
+    plain = plan_of(none, target)
     assert not [text for text in plain.warnings if "zone-table-unknown" in text]
     wide = plan_of(source, Terminal())
     assert [said(wide, f"user/{uid}") for uid in (1, 2)] == [
@@ -716,6 +827,7 @@ def test_a_table_of_the_target_that_nobody_rests_on_may_be_overwritten_after_a_q
     source, target = Terminal([user(1)], zones={1: OFFICE}), Terminal(zones={1: MORNING})
     plan = plan_of(source, target, existing="merge")
     assert said(plan, "schedule/1") == ("needs_input", ("capacity",))
+    assert (plan.overwrites, order(plan)) == ((), ["put user/1"])
     written = plan_of(source, target, existing="merge", answers={"schedule/1": "write"})
     assert said(written, "schedule/1") == ("copy", ("capacity",))
     assert written.overwrites == written.existing == ("schedule/1",)
@@ -728,6 +840,11 @@ def test_a_table_of_the_target_that_nobody_rests_on_may_be_overwritten_after_a_q
     torn = plan_of(source, target, unconfirmed=frozenset({"schedule/1"}))
     assert torn.executable
     assert torn.overwrites == ()
+
+
+def _like(record: bytes, uid: int) -> bytes:
+    """The same person's record under another number and id."""
+    return struct.pack("<H", uid) + record[2:48] + str(9000 + uid).encode().ljust(24, b"\0")
 
 
 RESTING: Final[dict[str, tuple[Terminal, Terminal, str]]] = {
@@ -771,6 +888,10 @@ def test_merging_never_changes_a_table_that_somebody_on_the_target_rests_on(case
         assert f"put {key}" not in order(plan)
     skipped = plan_of(source, target, existing="merge", answers={key: "skip"})
     assert said(skipped, key) == ("skip", ("capacity",))
+    target.users.append(user(8, "9008", width=target.width) if target.width == 28 else _like(target.users[0], 8))
+    several = plan_of(source, target, existing="merge")
+    assert ("2 users rest on it" in (of(several, key).detail or "")) == (target.width == 72)
+    target.users.pop()
     other = Terminal([], zones=target.zones, groups=target.groups, width=target.width)
     assert f"put {key}" in order(plan_of(source, other, existing="merge", answers={"capacity": "write"}))
 
@@ -781,6 +902,20 @@ def test_whoever_makes_room_holds_no_table_back() -> None:
     plan = plan_of(source, target, existing="merge", answers={"capacity": "write"})
     assert order(plan) == ["remove user/1", "put schedule/3", "put group/2", "put user/1"]
     assert plan.needs["put", "schedule/3"] == (("remove", "user/1"),)
+
+
+def test_where_it_does_not_settle_who_makes_room_everybody_holds_tables_back() -> None:
+    """Without user 1 of the target zone 3 could change; then group 2 there would allow more, and user 1 would stay."""
+    zones = {3: bytes([0, 0, 23, 0]) * 7, 4: OFFICE}
+    two = {2: beside(2)}
+    source = Terminal([user(1, "7", group=2)], zones=zones, groups={2: group(4)}, combinations=two)
+    people = [user(1, "8", own=(3,)), user(9, group=2, own=(1,))]
+    target = Terminal(people, zones={3: CLOSED}, groups={2: group(3)}, combinations=two)
+    answers = {"group/2": "skip", "schedule/3": "write", "user/1": "write"}
+    plan = plan_of(source, target, existing="merge", answers=answers)
+    assert said(plan, "schedule/3") == ("needs_input", ("capacity",))
+    assert said(plan, "user/1")[0] == "adjust"
+    assert order(plan) == ["remove user/1", "put schedule/4", "put user/1"]
 
 
 @pytest.mark.parametrize(
@@ -818,6 +953,7 @@ def test_nobody_is_written_whom_the_targets_own_tables_would_allow_more(
         (Terminal(groups={1: group(1, style=1)}), Terminal(groups={1: group(1, style=13)}), "rule-unsupported"),
         (Terminal(), Terminal(groups={1: group(1, style=0x80)}), "holiday-unsupported"),
         (Terminal(), Terminal(combinations={1: beside(1, 2)}), "schedule-unsupported"),
+        (Terminal(), Terminal(groups={1: group()}), "schedule-unsupported"),
     ],
 )
 def test_who_may_do_less_on_the_target_goes_and_it_is_said(source: Terminal, target: Terminal, code: str) -> None:
@@ -883,6 +1019,47 @@ def test_who_stays_while_tables_change_may_never_do_more_meanwhile() -> None:
     )
     assert order(calm) == ["put schedule/1", "remove schedule/9"]
     assert of(calm, "user/1").done
+    assert not step(calm, "schedule/9", "remove").was_empty
+    less = plan_of(
+        Terminal([user(1)], zones={1: bytes([0, 0, 23, 0]) * 7}),
+        Terminal([user(1)], zones={1: OFFICE}),
+        existing="replace",
+    )
+    assert order(less) == ["put schedule/1"], "what the old unit allows anyhow may be allowed at once"
+    people = [user(1, group=2), user(2, group=3)]
+    mine = {3: OFFICE, 4: bytes([0, 0, 23, 0]) * 7, 5: OFFICE}
+    two = plan_of(
+        Terminal(people, zones=mine, groups={2: group(3), 3: group(5)}),
+        Terminal(people, zones={3: OFFICE, 4: MORNING, 5: OFFICE}, groups={2: group(4), 3: group(4)}),
+        existing="replace",
+    )
+    assert order(two)[:2] == ["remove user/1", "remove user/2"]
+    apart = plan_of(
+        Terminal(people, zones={**mine, 6: mine[4]}, groups={2: group(3), 3: group(5)}),
+        Terminal(people, zones={3: OFFICE, 4: MORNING, 5: OFFICE, 6: MORNING}, groups={2: group(4), 3: group(6)}),
+        existing="replace",
+    )
+    assert order(apart)[:2] == ["remove user/1", "remove user/2"], "one by zone 4, the other by zone 6"
+    evening = bytes([18, 0, 20, 0]) * 7
+    shrinking = plan_of(
+        Terminal(people[:1], zones={3: MORNING, 5: evening}, groups={2: group(5)}),
+        Terminal(people[:1], zones={3: OFFICE, 5: evening}, groups={2: group(3)}),
+        existing="replace",
+    )
+    assert order(shrinking) == ["put schedule/3", "put group/2"], "less than on the target, then as on the old unit"
+
+
+def test_zone_bits_may_mean_any_zone_so_nobody_with_them_stays_while_several_change() -> None:
+    person = user(1, width=28, bits=1)
+    target = Terminal([person], zones={9: OFFICE, 10: OFFICE}, width=28)
+    plan = plan_of(Terminal([person], width=28), target, existing="replace")
+    assert order(plan) == ["remove user/1", "remove schedule/9", "remove schedule/10", "put user/1"]
+    one = plan_of(Terminal([person], width=28), Terminal([person], zones={9: OFFICE}, width=28), existing="replace")
+    assert order(one) == ["remove schedule/9"]
+    first = Terminal([user(1, width=28, bits=1), user(2, width=28, group=5)], zones={9: OFFICE, 10: OFFICE}, width=28)
+    both = plan_of(Terminal([*first.users], width=28), first, existing="replace")
+    assert order(both)[:1] == ["remove user/1"]
+    assert of(both, "user/2").done
 
 
 def test_while_somebody_stays_a_table_waits_for_the_one_before_it() -> None:
@@ -913,6 +1090,9 @@ def test_another_flag_or_another_template_is_another_finger(there: tuple[int, by
     source, target = Terminal([user(1)], {(1, 0): (3, A)}), Terminal([user(1)], {(1, 0): there})
     plan = plan_of(source, target, existing="merge")
     assert said(plan, "fingerprint/1.0") == ("needs_input", ("capacity",))
+    assert plan.overwrites == ()
+    skipped = plan_of(source, target, existing="merge", answers={"capacity": "skip"})
+    assert (skipped.overwrites, skipped.existing) == ((), ("fingerprint/1.0",))
     written = plan_of(source, target, existing="merge", answers={"capacity": "write"})
     assert order(written) == ["put fingerprint/1.0"]
     assert not step(written, "fingerprint/1.0").was_empty
@@ -936,6 +1116,10 @@ def test_two_templates_for_one_finger_of_the_backup_wait() -> None:
     both = plan_of(source, answers={"uid-duplicate": "write"})
     assert said(both, "fingerprint/1.0") == ("copy", ("uid-duplicate",))
     assert said(both, "fingerprint/1.0~2") == ("needs_input", ("uid-duplicate",))
+    same = Terminal([user(1)], {(1, 0): (1, A)}, more_fingers=[(1, 0, 1, A)])
+    there = plan_of(same, Terminal([user(1)], {(1, 0): (1, A)}))
+    assert of(there, "fingerprint/1.0").done
+    assert said(there, "fingerprint/1.0~2") == ("needs_input", ("uid-duplicate",)), "one place holds one"
     one = plan_of(source, answers={"fingerprint/1.0": "skip", "fingerprint/1.0~2": "write"})
     assert step(one, "fingerprint/1.0~2").value == B
     assert one.executable
@@ -961,6 +1145,25 @@ def test_a_template_of_nobody_can_only_stay_behind() -> None:
         assert said(plan, "fingerprint/8.0") == (outcome, ("user-missing",))
 
 
+def test_a_finger_of_somebody_who_is_not_written_is_not_there_either() -> None:
+    source, target = Terminal([user(1, "7")], {(1, 0): (1, A)}), Terminal([user(1, "8")], {(1, 0): (1, A)})
+    plan = plan_of(source, target, existing="merge", answers={"capacity": "skip"})
+    assert said(plan, "fingerprint/1.0") == ("skip", ("capacity",))
+    assert not of(plan, "fingerprint/1.0").done
+    assert plan.existing == ("user/1", "fingerprint/1.0")
+
+
+def test_what_reading_says_of_other_things_is_no_doubt_about_people() -> None:
+    mine, target = Terminal([user(1)]).snapshot, Terminal()
+    losses = (
+        Loss(record="user/1", stage="read", code="name-encoding"),
+        Loss(record="user/1", stage="plan", code="uid-duplicate"),
+    )
+    mine = changed(mine, losses=losses)
+    plan = make_plan(mine, target.snapshot, target.unit, Policy(), fitted=fitted(mine, target.snapshot))
+    assert said(plan, "user/1") == ("copy", ())
+
+
 def test_a_template_that_was_not_given_out_or_is_of_another_kind_means_that_the_person_comes() -> None:
     source = Terminal([user(1)], more_fingers=[(1, 0, 1, b""), (1, 1, 1, A)])
     plan = plan_of(source, Terminal(version=9))
@@ -969,6 +1172,19 @@ def test_a_template_that_was_not_given_out_or_is_of_another_kind_means_that_the_
     assert "zk/zkfinger/10" in (of(plan, "fingerprint/1.1").detail or "")
     assert plan.executable
     assert order(plan) == ["put user/1"]
+    held = Terminal([user(1)], {(1, 0): (1, B)}, version=9)
+    assert said(plan_of(source, held, existing="merge"), "fingerprint/1.0") == ("re_enrol", ("template-unreadable",))
+    target = Terminal()
+    bare = changed(target.unit, capabilities=changed(target.unit.capabilities, credentials=CredentialCapabilities()))
+    plan = make_plan(source.snapshot, target.snapshot, bare, Policy(), fitted=fitted(source.snapshot, target.snapshot))
+    assert (of(plan, "fingerprint/1.1").detail or "").endswith("the target takes no templates")
+
+
+def test_an_unreadable_finger_of_the_target_makes_room_like_any_other() -> None:
+    target = Terminal([user(1, "8")], more_fingers=[(1, 0, 1, b"")])
+    plan = plan_of(Terminal([user(1, "7")], {(1, 0): (1, A)}), target, existing="replace")
+    assert plan.overwrites == ("user/1", "fingerprint/1.0")
+    assert order(plan) == ["remove user/1", "put user/1", "put fingerprint/1.0"]
 
 
 # ---- everything else ------------------------------------------------------------------------------------------------
@@ -1157,10 +1373,31 @@ def test_a_style_is_more_where_less_has_to_be_proven(new: int, old: int, is_more
     assert more(*mine) == (("rule-unsupported",) if is_more else ())
 
 
+WAYS: Final = {
+    0: ["F", "W", "C"], 1: ["F"], 2: ["P"], 3: ["W"], 4: ["C"], 5: ["F", "W"], 6: ["F", "C"], 7: ["W", "C"],
+    8: ["PF"], 9: ["FW"], 10: ["FC"], 11: ["WC"], 12: ["FWC"], 13: ["PFW"],
+}  # fmt: skip
+"""Section 8 once more, by hand: finger, password, card, the id typed in."""
+
+
+@pytest.mark.parametrize("style", range(14))
+def test_every_style_is_held_against_every_way_alone(style: int) -> None:
+    for other, (single, *more_ways) in WAYS.items():
+        if more_ways or len(single) > 1:
+            continue
+        is_less = all(single in way for way in WAYS[style])
+        rights = [changed_right(right(), style=number) for number in (style, other)]
+        assert (more(*rights) == ()) == is_less, other
+    both = [changed_right(right(), style=number) for number in (style, 0)]
+    assert (more(*both) == ()) == all(set(way) & set("FWC") for way in WAYS[style])
+
+
 def test_tables_that_were_never_read_stand_for_a_new_unit() -> None:
     paper = Snapshot(metadata=Metadata(), lock=Terminal().snapshot.lock, capabilities=Terminal().snapshot.capabilities)
     assert Doors.of(paper).right(PLAIN) == right()
     assert all(Doors.of(paper).knows(kind) for kind in LAYOUTS)
+    assert [Doors.of(paper).content(kind, 2) for kind in LAYOUTS] == [FULL, bytes(7), bytes(7)]
+    assert [Doors.of(paper).content(kind, 1) for kind in LAYOUTS] == [FULL, group(1), beside(1)]
     unread = Doors.of(Terminal([user(1)], tables=False).snapshot)
     assert not any(unread.knows(kind) for kind in LAYOUTS)
     assert unread.right(PLAIN) == Right(None, None, None, None, None)

@@ -384,7 +384,7 @@ class _People:
                 "terminal does not give out what those allow: see that the new one's tables say the same before it "
                 "goes into service"
             )
-        if scene.is_file and (self._source.schedules or self._source.groups):
+        if scene.is_file and self._source.groups:
             warnings.append(
                 "zone-table-unknown: a folder carries the numbers of time zones and groups, not their tables; "
                 "they have to be on the terminal that reads it"

@@ -9,7 +9,7 @@ from lockmigrate.model.records import Credential, User
 from lockmigrate.model.steps import Step
 from lockmigrate.planning.doors import Doors, Member, member_of
 from lockmigrate.planning.draft import StepId, step_id
-from lockmigrate.planning.people_parts import Scene, fingers_of, place_of, uid_of
+from lockmigrate.planning.people_parts import Place, Scene, fingers_of, place_of, uid_of
 from lockmigrate.planning.people_tables import Tables
 
 
@@ -33,7 +33,7 @@ class Extra:
             draft.overwrites += [item.key for item in self._fingers if place_of(item)[0] in scene.cleared]
         draft.overwrites += self._changed()
         extra = [*(user.key for user in self._users if uid_of(user) in self._leaving)]
-        extra += [item.key for item in self._fingers if not scene.merging or place_of(item)[0] not in scene.cleared]
+        extra += [item.key for item in self._fingers]
         extra += [item.key for item in self._tables.surplus]
         draft.existing = list(dict.fromkeys([*extra, *draft.overwrites]))
         draft.removals = extra
@@ -48,7 +48,7 @@ class Extra:
 
     def _in_the_way(self, item: Credential) -> bool:
         """Whether another template takes a finger's place, and its user may come to do more before that happens."""
-        return place_of(item) in self._put and bool(self._tables.steps) and not self._scene.is_file
+        return place_of(item) in self._put and bool(self._tables.steps)
 
     def _changed(self) -> Iterable[str]:
         """Fingers that make room with their user and do not come back as they were."""
@@ -89,8 +89,12 @@ def link(scene: Scene, tables: Tables, gone: Iterable[Step], users: Iterable[Ste
     # A finger too that could not be taken away must not come to open by a change of the tables.
     away = tuple(step_id(step) for step in gone)
     by_uid: dict[int, list[StepId]] = {}
+    by_place: dict[Place, list[StepId]] = {}
     for step in gone:
-        by_uid.setdefault(int(step.origin["user_index"]), []).append(step_id(step))
+        uid = int(step.origin["user_index"])
+        by_uid.setdefault(uid, []).append(step_id(step))
+        if step.kind == "fingerprint":
+            by_place.setdefault((uid, int(step.origin["finger"])), []).append(step_id(step))
     before: tuple[StepId, ...] = ()
     for step in tables.steps:
         needs[step_id(step)] = (*away, *before)
@@ -113,8 +117,8 @@ def link(scene: Scene, tables: Tables, gone: Iterable[Step], users: Iterable[Ste
         if item.key in put_fingers:
             # A user who was there already may get a finger only once the tables are as planned.
             rests = (put[uid],) if uid in put else under(member_of(people[item.user or ""]))
-            needs["put", item.key] = (*rests, *(gone for gone in by_uid.get(uid, ()) if gone == ("remove", item.key)))
-        elif scene.outcomes[item.key].done and uid in by_uid:
+            needs["put", item.key] = (*rests, *by_place.get(place_of(item), ()))
+        elif uid in by_uid:
             needs["put", item.key] = tuple(by_uid[uid])  # some units take all fingers where one was meant
 
 
