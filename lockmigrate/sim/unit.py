@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, cast, get_args
 from lockmigrate.errors import FileTrouble, TargetError
 from lockmigrate.profiles import Profile
 from lockmigrate.transports import Device, Outgoing
+from lockmigrate.transports.gatt import GattDevice
 
 BITS_PER_BYTE: Final = 10
 """8N1: a start bit, eight data bits, a stop bit (reference, section 1)."""
@@ -291,6 +292,8 @@ class SimulatedUnit:
     state: Path | None = None
     datagram_device: Device | None = None
     """The same unit on UDP, where its model has that: every `receive` and every `Outgoing` is one datagram."""
+    gatt_device: GattDevice | None = None
+    """The unit's radio, where its family speaks Bluetooth LE; it then has no serial line and `device` is never used."""
     on_terminal: bool = True
     """Whether it has a serial line, which a pseudo terminal can stand for."""
     in_pieces: bool = False
