@@ -154,6 +154,18 @@ class FrameError(LinkError):
         super().__init__(f"bad frame from the unit: {reason}")
 
 
+class Tampered(LinkError):
+    """What came is not from the unit that we share a key with, or was changed on the way; nothing more is sent."""
+
+    code = "tampered"
+
+    def __init__(self, reason: str, *, hint: str | None = None) -> None:
+        super().__init__(
+            reason,
+            hint=hint or "somebody is in between, or the key is stale (the unit was reset since); pair again beside it",
+        )
+
+
 class UnexpectedReply(LinkError):
     """A well-formed frame that does not answer what was asked."""
 

@@ -1,20 +1,18 @@
-"""Targets: URLs that name where records can be read or written, and the one switchboard that opens them.
-
-Everything after `scheme://` up to the first `?` is the address, verbatim, with `%XX` decoded; `key=value` pairs follow.
-No general URL parser: those lower-case names and take a MAC address for a port.
-"""
+"""The one switchboard that opens targets: by their scheme, and by the family of what is found behind it."""
 
 from __future__ import annotations
 
-import difflib
 import os.path
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote
 
 import msgspec
 
+from lockmigrate import targets_ble
+from lockmigrate.addresses import Target as Target
+from lockmigrate.addresses import baud_of
+from lockmigrate.addresses import parse_target as parse_target
 from lockmigrate.errors import (
     ConnectError,
     ConnectReason,
@@ -22,32 +20,19 @@ from lockmigrate.errors import (
     LockmigrateError,
     NoAnswer,
     RefusedError,
-    TargetError,
+    Unsupported,
 )
 from lockmigrate.model.results import Unit
 from lockmigrate.profiles import Profile, load_profile
 from lockmigrate.protocols import Lock
-from lockmigrate.protocols.credentials import (
-    Credential,
-    Ef01Credential,
-    ZkCredential,
-    credential_for,
-    read_credentials,
-)
+from lockmigrate.protocols.credentials import CREDENTIALS, Credential, credential_for, read_credentials
 from lockmigrate.protocols.door import Door
 
 if TYPE_CHECKING:
     from lockmigrate.sim.unit import SimulatedUnit
+    from lockmigrate.transports.gatt import Connection
     from lockmigrate.transports.memory import LinkFaults
 
-SCHEMES: Final = ("serial", "udp", "ble", "sim", "image")
-OPTIONS: Final = {
-    "serial": frozenset({"profile", "baud"}),
-    "udp": frozenset({"profile"}),
-    "image": frozenset({"profile", "encoding"}),
-}
-"""What may stand behind the `?` of a target; a simulated unit's options are its family's."""
-_LATER: Final = {"ble": "Bluetooth locks"}
 ON_A_PORT: Final = ("ef01", "gt511", "f5")
 """Families behind a serial port, in the order in which they are tried: the question of one is noise to the others.
 
@@ -58,104 +43,12 @@ ZK_PORT: Final = ":4370"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """A parsed target; `text` is what the user wrote."""
-
-    text: str
-    scheme: str
-    address: str
-    options: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def simulated(self) -> bool:
-        return self.scheme == "sim"
-
-    @property
-    def port_id(self) -> str:
-        """What a unit without a serial number is told apart by: the port's last part (decision 35)."""
-        if self.scheme in ("sim", "udp"):
-            return self.address
-        return self.address.replace("\\", "/").rstrip("/").rpartition("/")[2] or self.address
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
     """How a target is to be opened."""
 
     profile: str | None = None
     credential_file: Path | None = None
     trace: Path | None = None
-
-
-def parse_target(text: str) -> Target:
-    """Parse a target.
-
-    Raises:
-        TargetError: it is none; the hint shows what was probably meant.
-    """
-    scheme, found, rest = text.partition("://")
-    if not found:
-        raise TargetError(f'"{text}" is not a target', hint=_guess(text))
-    if scheme not in SCHEMES:
-        near = difflib.get_close_matches(scheme.lower(), SCHEMES, n=1)
-        hint = f'did you mean "{near[0]}://{rest}"?' if near else f"targets begin with {', '.join(SCHEMES)}"
-        if scheme.lower() in ("tcp", "zk", "http"):
-            hint = f"a terminal on the network is written serial://socket://{rest} or udp://{rest}"
-        if scheme.lower() in _PYSERIAL:
-            hint = f"serial ports in the network are written serial://{text}"
-        raise TargetError(f'"{scheme}://" is no kind of target', hint=hint)
-    if scheme in _LATER:
-        raise TargetError(
-            f'"{scheme}://" ({_LATER[scheme]}) is not part of this version',
-            hint="this version opens serial://, udp://, image:// and sim://",
-        )
-    address, _, query = rest.partition("?")
-    address = unquote(address)
-    if not address or "\x00" in address:
-        raise TargetError(f'"{text}" names no address', hint=f"for example {scheme}://{_EXAMPLES[scheme]}")
-    options: dict[str, str] = {}
-    for pair in query.split("&") if query else []:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise TargetError(f'"{pair}" is not key=value', hint="parameters look like ?profile=r503&baud=57600")
-        if key in options:
-            raise TargetError(f'the parameter "{key}" is given twice', hint="leave one of them out")
-        options[key] = unquote(value)
-    if scheme in OPTIONS:
-        _known_options(scheme, options)
-        _baud(options.get("baud"))
-    return Target(text=text, scheme=scheme, address=address, options=options)
-
-
-_PYSERIAL: Final = frozenset({"socket", "rfc2217"})
-_EXAMPLES: Final = {"serial": "/dev/ttyUSB0", "udp": "192.168.1.201:4370", "sim": "r503/full", "image": "usb-stick"}
-
-
-def _guess(text: str) -> str:
-    if text.startswith("/dev/") or text.upper().startswith("COM"):
-        return f"serial ports are written serial://{text}"
-    if text.replace(".", "").replace(":", "").isdigit() and text.count(".") == 3:
-        return f"a terminal on the network is written serial://socket://{text.partition(':')[0]}:4370 or udp://{text}"
-    if text.count("/") == 1 and not text.startswith(("/", ".")):
-        return f"simulated units are written sim://{text}"
-    return "for example serial:///dev/ttyUSB0, serial://COM3, serial://socket://HOST:PORT or sim://r503/full"
-
-
-def _known_options(scheme: str, options: dict[str, str]) -> None:
-    known = OPTIONS[scheme]
-    for key in options:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(sorted(known))}"
-            raise TargetError(f'a {scheme} target has no parameter "{key}"', hint=hint)
-
-
-def _baud(text: str | None) -> int | None:
-    if text is None:
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > 7 or not 300 <= int(text) <= 4_000_000:
-        raise TargetError(f'"{text}" is not a speed in baud', hint="for example baud=57600")
-    return int(text)
 
 
 def check_variant(profile: Profile) -> None:
@@ -193,7 +86,75 @@ async def open_target(target: Target, access: Access) -> Lock:
         return await _open_simulated(target, profile, access)
     if target.scheme == "image":
         return await _open_image(target, profile)
+    if target.scheme == "ble":
+        dial = targets_ble.radio(target.address, target.options, access.trace)
+        return await _open_connection(dial, target, profile, _held(access))
     return await _Caller(target, profile, access).open()
+
+
+def _held(access: Access) -> dict[str, Credential]:
+    """The tables of the credential file, of which the family's own is taken once the family is known."""
+    return read_credentials(access.credential_file) if access.credential_file else {}
+
+
+async def dial_unit(target: Target, access: Access) -> tuple[Connection, str, Door]:
+    """Connect to a unit on Bluetooth LE without letting ourselves in: what `pair` needs. Returns its family, too.
+
+    Raises:
+        Unsupported: the target is not on Bluetooth.
+        TargetError, ConfigError, ConnectError: as `open_target`.
+    """
+    name = access.profile or target.options.get("profile")
+    profile = load_profile(name) if name else None
+    held = _held(access)
+    simulated: SimulatedUnit | None = None
+    if target.scheme == "sim":
+        simulated, profile = _simulated(target, profile)
+        if simulated.gatt_device is None:
+            raise _no_pairing(target)
+        dial = targets_ble.memory(simulated, None, access.trace)
+    elif target.scheme == "ble":
+        dial = targets_ble.radio(target.address, target.options, access.trace)
+    else:
+        raise _no_pairing(target)
+    connection = await dial()
+    try:
+        family = targets_ble.family_of(connection, profile.family if profile else None, target.text)
+        credential = held.get(family)
+        if credential is None and simulated is not None and access.credential_file is None:
+            credential = msgspec.convert(simulated.credential, CREDENTIALS[family])
+    except BaseException:
+        await connection.close()
+        raise
+    return connection, family, _ble_door(target, profile, credential, None)
+
+
+def _no_pairing(target: Target) -> Unsupported:
+    return Unsupported(f"{target.text} needs no pairing", hint="pair is for locks on Bluetooth")
+
+
+def _ble_door(target: Target, profile: Profile | None, credential: Credential | None, redial: Any) -> Door:
+    return Door(
+        target=target.text,
+        port_id=target.port_id,
+        profile=profile,
+        credential=credential,
+        simulated=target.simulated,
+        redial=redial,
+    )
+
+
+async def _open_connection(
+    dial: targets_ble.Dial, target: Target, profile: Profile | None, held: dict[str, Credential]
+) -> Lock:
+    """Dial, recognise the family, and go through its door."""
+    connection = await dial()
+    try:
+        family = targets_ble.family_of(connection, profile.family if profile else None, target.text)
+        return await _through_the_door(family, connection, _ble_door(target, profile, held.get(family), dial))
+    except BaseException:
+        await connection.close()
+        raise
 
 
 class _Caller:
@@ -277,7 +238,7 @@ class _Caller:
             target=self._target.text,
             port_id=self._target.port_id,
             profile=self._profile,
-            explicit_baud=_baud(self._target.options.get("baud")),
+            explicit_baud=baud_of(self._target.options.get("baud")),
             quick=quick,
             credential=credential_for(self._credentials, file, family) if file else None,
         )
@@ -293,7 +254,7 @@ class _Caller:
             from lockmigrate.transports.serial import open_serial
 
             facts = self._profile.serial if self._profile else None
-            baud = _baud(self._target.options.get("baud")) or (facts.baud if facts else 57600)
+            baud = baud_of(self._target.options.get("baud")) or (facts.baud if facts else 57600)
             link = await open_serial(self._target.address, baud=baud)
         try:
             return TraceLink(link, self._access.trace) if self._access.trace is not None else link
@@ -309,17 +270,23 @@ def _the_better(first: LockmigrateError | None, second: LockmigrateError) -> Loc
     return first
 
 
-async def _open_simulated(target: Target, profile: Profile | None, access: Access) -> Lock:
+def _simulated(target: Target, profile: Profile | None) -> tuple[SimulatedUnit, Profile | None]:
+    """Make the unit that a target names; the profile is the named one, else its own unless that is the generic one."""
     from lockmigrate import sim
 
     name, _, preset = target.address.partition("/")
     options = dict(target.options)
     options.pop("profile", None)
     state = options.pop("state", None)
-    model = load_profile(name)
-    credential = read_credential(access.credential_file, model.family) if access.credential_file else None
-    unit = sim.open_unit(model, preset or "full", options, state=Path(state) if state else None)
-    instant = options.get("pace", "0") in ("0", "")
+    unit = sim.open_unit(load_profile(name), preset or "full", options, state=Path(state) if state else None)
+    return unit, profile
+
+
+async def _open_simulated(target: Target, profile: Profile | None, access: Access) -> Lock:
+    unit, profile = _simulated(target, profile)
+    file = access.credential_file
+    credential = read_credential(file, unit.profile.family) if file else None
+    instant = target.options.get("pace", "0") in ("0", "")
     return await open_on_unit(unit, target, profile=profile, credential=credential, access=access, instant=instant)
 
 
@@ -342,7 +309,11 @@ async def open_on_unit(
     from lockmigrate.transports.trace import TraceLink
 
     if credential is None and unit.credential:
-        credential = msgspec.convert(unit.credential, _CREDENTIALS[unit.profile.family])
+        credential = msgspec.convert(unit.credential, CREDENTIALS[unit.profile.family])
+    named = profile or (unit.profile if unit.profile.name != unit.profile.family else None)
+    if unit.gatt_device is not None:
+        dial = targets_ble.memory(unit, faults, access.trace if access else None)
+        return await _open_connection(dial, target, named, {unit.profile.family: credential} if credential else {})
     datagrams = unit.device is unit.datagram_device
     link: Any = MemoryLink.open(unit.device, instant=instant, faults=faults, datagrams=datagrams)
     try:
@@ -352,16 +323,13 @@ async def open_on_unit(
             target=target.text,
             port_id=target.port_id,
             simulated=target.simulated,
-            profile=profile or (unit.profile if unit.profile.name != unit.profile.family else None),
+            profile=named,
             credential=credential,
         )
         return await _through_the_door(unit.profile.family, link, door)
     except BaseException:
         await link.close()
         raise
-
-
-_CREDENTIALS: Final[dict[str, type[Credential]]] = {"ef01": Ef01Credential, "zk": ZkCredential}
 
 
 async def _open_image(target: Target, profile: Profile | None) -> Lock:

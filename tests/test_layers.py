@@ -27,10 +27,37 @@ BELOW: Final[dict[str, frozenset[str]]] = {
     "planning": frozenset({"errors", "model", "profiles"}),
     "vault": frozenset({"errors", "model", "formats"}),
     "targets": frozenset(
-        {"errors", "model", "transports", "formats", "profiles", "protocols", "sim", "planning", "vault"}
+        {
+            "errors",
+            "model",
+            "transports",
+            "formats",
+            "profiles",
+            "protocols",
+            "sim",
+            "planning",
+            "vault",
+            "targets_ble",
+            "addresses",
+        }
     ),
+    "addresses": frozenset({"errors"}),
+    "targets_ble": frozenset({"errors", "transports", "protocols", "sim"}),
     "operations": frozenset(
-        {"errors", "model", "transports", "formats", "profiles", "protocols", "sim", "planning", "vault", "targets"}
+        {
+            "errors",
+            "model",
+            "transports",
+            "formats",
+            "profiles",
+            "protocols",
+            "sim",
+            "planning",
+            "vault",
+            "targets",
+            "targets_ble",
+            "addresses",
+        }
     ),
     "report": frozenset({"errors", "model", "profiles"}),
     "cli": frozenset({"*"}),
@@ -46,12 +73,22 @@ EVERYWHERE: Final = frozenset({"msgspec"})
 ALLOWED: Final[dict[str, frozenset[str]]] = {
     "construct": frozenset({"formats"}),
     "serial": frozenset({"transports.serial", "transports.ports"}),
-    "bleak": frozenset({"transports.ble", "transports.bumble"}),
-    "bumble": frozenset({"transports.bumble", "sim.serve"}),
+    "bleak": frozenset(
+        {
+            "transports.ble",
+            "transports.ble_errors",
+            "transports.ble_scan",
+            "transports.bumble",
+            "transports.bumble_host",
+        }
+    ),
+    "bumble": frozenset(
+        {"transports.bumble", "transports.bumble_host", "sim.radio", "sim.radio_unit", "sim.serve_ble"}
+    ),
     "click": frozenset({"cli"}),
     "rich": frozenset({"cli"}),
     "cryptography": frozenset({"formats", "vault", "sim"}),
-    "nacl": frozenset({"formats.nuki", "sim.nuki"}),
+    "nacl": frozenset({"formats.nuki", "sim.nuki_crypto"}),
     "platformdirs": frozenset({"vault", "operations", "cli"}),
     "xkcdpass": frozenset({"vault", "operations", "cli"}),
     "jinja2": frozenset({"report"}),

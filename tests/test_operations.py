@@ -50,11 +50,12 @@ from lockmigrate.operations.verify import verify_file, verify_unit
 from lockmigrate.planning.policy import Policy
 from lockmigrate.profiles import load_all, load_profile
 from lockmigrate.protocols import Scope
+from lockmigrate.protocols.credentials import Ef01Credential
 from lockmigrate.protocols.ef01 import Ef01Lock
 from lockmigrate.protocols.ef01_door import Ef01Door, open_module
 from lockmigrate.sim import open_unit
 from lockmigrate.sim.unit import SimulatedUnit
-from lockmigrate.targets import Access, Ef01Credential, open_target, parse_target, read_credential
+from lockmigrate.targets import Access, open_target, parse_target, read_credential
 from lockmigrate.transports.memory import MemoryLink
 from lockmigrate.vault.keys import create_keys, key_info, readable_by_others
 
@@ -1102,7 +1103,8 @@ def test_a_target_is_parsed(text: str, scheme: str, address: str, options: dict[
         ("rfc2217://10.0.0.7:4000", "serial://rfc2217://10.0.0.7:4000"),
         ("gopher://x", "serial"),
         ("://x", "serial"),
-        ("ble://AA:BB:CC:DD:EE:FF", "serial://"),
+        ("54:D2:72:12:34:56", "ble://54:D2:72:12:34:56"),
+        ("ble://54:D2:72:12:34:56?hcl=usb:0", "hci"),
         ("udp://10.0.0.7:4370?baud=9600", "known are"),
         ("image://dump.bin?profil=x", "profile"),
         ("serial://", "/dev/ttyUSB0"),

@@ -30,7 +30,8 @@ SHIPPED = (
     "as608", "ef01", "fpm10a", "hlk-zw101", "hlk-zw111", "r307", "r307-768", "r502-a", "r503", "zfm-20",
 )  # fmt: skip
 OTHERS = (
-    "example-keypad-eeprom", "f5", "gt-511c3", "gt-521f52", "gt511", "image", "waveshare-fp-c", "zk", "zk-bw",
+    "example-keypad-eeprom", "f5", "gt-511c3", "gt-521f52", "gt511", "image", "nuki", "nuki-1", "nuki-2", "nuki-3",
+    "nuki-4", "nuki-opener", "nuki-ultra", "waveshare-fp-c", "zk", "zk-bw",
 )  # fmt: skip
 """Profiles of the other families; `SHIPPED` are those of EF01."""
 UNTOLD = ("as608", "ef01", "fpm10a", "r307", "r307-768", "zfm-20")

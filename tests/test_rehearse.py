@@ -18,7 +18,7 @@ from lockmigrate.operations.on_paper import source_in_memory
 from lockmigrate.operations.reading import Reading, read_unit
 from lockmigrate.operations.rehearse import RehearsalOutcome, rehearse, rehearse_file
 from lockmigrate.operations.restore import Source
-from lockmigrate.profiles import load_all
+from lockmigrate.profiles import Profile, load_all
 from lockmigrate.sim.unit import SimulatedUnit
 from lockmigrate.targets import Access, open_target, parse_target
 from lockmigrate.vault.keys import create_keys
@@ -40,9 +40,20 @@ async def source_of(target: str) -> Source:
     return source_in_memory(reading)
 
 
-@pytest.mark.parametrize("profile", [profile.name for profile in load_all() if profile.family != "image"])
-async def test_a_backup_of_every_profile_is_restorable(profile: str) -> None:
-    source = await source_of(f"sim://{profile}/half?fill=6")
+FILL = {"nuki": "codes=6"}
+"""Family to the option that makes its simulated units small."""
+READ_ONLY = {"nuki-opener"}
+WRITTEN = [profile for profile in load_all() if profile.family != "image" and profile.name not in READ_ONLY]
+
+
+async def test_a_backup_of_a_unit_that_is_only_read_says_why_it_cannot_be_rehearsed() -> None:
+    outcome: RehearsalOutcome = await last(rehearse(await source_of("sim://nuki-opener/half?codes=2")))
+    assert (outcome.ok, outcome.code) == (False, "no-simulator")
+
+
+@pytest.mark.parametrize("profile", WRITTEN, ids=lambda profile: profile.name)
+async def test_a_backup_of_every_profile_is_restorable(profile: Profile) -> None:
+    source = await source_of(f"sim://{profile.name}/half?{FILL.get(profile.family, 'fill=6')}")
     outcome: RehearsalOutcome = await last(rehearse(source))
     assert (outcome.ok, outcome.cuts, outcome.detail) == (True, 3, None)
     assert outcome.records >= 6

@@ -22,8 +22,10 @@ STOPPED_BY_PIPE: Final = 141
 """What a shell shows for a program that SIGPIPE ended: 128 + 13."""
 
 COMMANDS: Final[tuple[tuple[str, str, str, str], ...]] = (
-    ("scan", "list the ports where a unit may be", "scan_cmd", "scan"),
+    ("scan", "list the ports and the Bluetooth locks in reach", "scan_cmd", "scan"),
     ("info", "say what a unit is and what can be carried", "unit_cmd", "info"),
+    ("pair", "introduce this computer to a lock on Bluetooth", "pair_cmd", "pair"),
+    ("unpair", "remove this computer's access from a lock", "pair_cmd", "unpair"),
     ("try", "lay a finger on the sensor: which slot does it match", "unit_cmd", "try_finger"),
     ("backup", "read a unit into an encrypted, signed file", "backup_cmd", "backup"),
     ("show", "show what a backup holds, without secrets", "backup_cmd", "show"),

@@ -108,6 +108,20 @@ def ask_text(question: str, *, otherwise: LockmigrateError) -> str:
     return typed
 
 
+def ask_pin(question: str) -> int:
+    """Ask for a PIN of digits; what is typed is not shown.
+
+    Raises:
+        Cancelled: no number was typed.
+    """
+    for _ in range(TRIES):
+        typed = _prompt(question, hidden=True).strip()
+        if typed.isascii() and typed.isdigit() and len(typed) <= 6:
+            return int(typed)
+        _show("that is not a PIN: up to six digits")
+    raise Cancelled("no PIN was typed")
+
+
 def ask_enter(text: str) -> None:
     """Show a sentence and wait for Enter; without a terminal go on at once."""
     if on_terminal():

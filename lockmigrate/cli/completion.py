@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -88,11 +89,9 @@ def profiles(incomplete: str) -> list[CompletionItem[str]]:
 def targets(incomplete: str) -> list[CompletionItem[str]]:
     """Return simulated units and the serial ports of this computer."""
     from lockmigrate.cli.scan_cmd import target_of
-    from lockmigrate.profiles import profile_names
-    from lockmigrate.sim import PRESETS
     from lockmigrate.transports.ports import list_serial_ports
 
-    found = [f"sim://{name}/{preset}" for name in profile_names() for preset in PRESETS]
+    found = [f"sim://{pair}" for pair in _simulated_pairs()]
     if not incomplete.startswith("sim:"):
         found += [target_of(port.device) for port in list_serial_ports()]
     return [CompletionItem(target) for target in found if target.startswith(incomplete)]
@@ -100,11 +99,20 @@ def targets(incomplete: str) -> list[CompletionItem[str]]:
 
 def simulated(incomplete: str) -> list[CompletionItem[str]]:
     """Return PROFILE/PRESET pairs."""
-    from lockmigrate.profiles import profile_names
-    from lockmigrate.sim import PRESETS
+    return [CompletionItem(pair) for pair in _simulated_pairs() if pair.startswith(incomplete)]
 
-    pairs = (f"{name}/{preset}" for name in profile_names() for preset in PRESETS)
-    return [CompletionItem(pair) for pair in pairs if pair.startswith(incomplete)]
+
+def _simulated_pairs() -> list[str]:
+    from lockmigrate.errors import LockmigrateError
+    from lockmigrate.profiles import load_profile, profile_names
+    from lockmigrate.sim import SIMULATED, presets_of
+
+    found = []
+    for name in profile_names():
+        with contextlib.suppress(LockmigrateError):
+            family = load_profile(name).family
+            found += [f"{name}/{preset}" for preset in presets_of(family) if family in SIMULATED]
+    return found
 
 
 def backups(incomplete: str) -> list[CompletionItem[str]]:

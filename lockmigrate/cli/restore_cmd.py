@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from lockmigrate.cli import ask
 from lockmigrate.cli.options import Context, common, complete_backups, complete_targets, key_options, unit_options
 from lockmigrate.cli.progress import drain
-from lockmigrate.cli.session import opened, ring_for, targets
+from lockmigrate.cli.session import opened, rest, ring_for, targets
 from lockmigrate.cli.words import say
 from lockmigrate.errors import Cancelled, ConfigError
 from lockmigrate.model.results import MigrateResult, PlanResult, RehearsalSeen, RestoreResult
@@ -30,6 +30,7 @@ from lockmigrate.operations.vault_memory import is_rehearsed, remember_rehearsal
 from lockmigrate.operations.vault_upkeep import journal_note
 from lockmigrate.planning.policy import Decisions, Policy, parse_with, read_decisions
 from lockmigrate.profiles import load_profile
+from lockmigrate.protocols.clock import utc_now
 from lockmigrate.targets import Target
 from lockmigrate.vault.freshness import Freshness
 from lockmigrate.vault.policy import load_policy
@@ -39,7 +40,10 @@ _DECIDE = (
     click.option(
         "--existing", type=click.Choice(["merge", "replace"]), help="What happens to other records on the target."
     ),
-    click.option("--with", "with_", metavar="LIST", help="Also move notepad, address, password (comma-separated)."),
+    click.option(
+        "--with", "with_", metavar="LIST", help="Also move notepad, address, password, cylinder (comma-separated)."
+    ),
+    click.option("--keep-expired", is_flag=True, help="Also move codes whose last day is over."),
     click.option("--accept-look-alike", is_flag=True, help="Write templates whose algorithm only looks the same."),
     click.option(
         "--decisions", type=click.Path(path_type=Path), metavar="FILE", help="Answers to what needs input (TOML)."
@@ -75,6 +79,8 @@ def _policy(ctx: Context, given: dict[str, Any]) -> Policy:
         accept_look_alike=given["accept_look_alike"],
         decisions=read_decisions(given["decisions"]) if given["decisions"] else Decisions(),
         consent_ref=given["consent"],
+        keep_expired=given["keep_expired"],
+        now_utc=utc_now(),
     )
 
 
@@ -233,7 +239,9 @@ async def _restore_to(
     async with opened(ctx, target, position=position) as lock:
         preparing = prepare(lock, source, policy, journal, same_unit_allowed=not migrating)
         prepared = await drain(preparing, ctx.common)
+        asking = ask.on_terminal()
         if prepared.plan.blocked_by == ("target-not-empty",) and not dry_run:
+            await rest(lock, asking=asking)
             policy = replace(policy, existing=_ask_existing(prepared))
             prepared = await drain(prepare(lock, source, policy, journal), ctx.common)
         if dry_run:
@@ -247,6 +255,7 @@ async def _restore_to(
             from lockmigrate.cli.screens import danger_lines
 
             where = "before-restore-….age, in this folder" if keep else None
+            await rest(lock, asking=asking and confirm is None)
             ask.confirm_unit(prepared.target.unit.id, confirm, danger_lines(prepared.result(), before=where))
         before = None
         if keep:

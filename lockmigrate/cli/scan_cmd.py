@@ -1,4 +1,4 @@
-"""`scan`: the ports where a unit may be, each as a target that can be pasted."""
+"""`scan`: the ports where a unit may be and the locks heard on Bluetooth, each as a target that can be pasted."""
 
 from __future__ import annotations
 
@@ -15,22 +15,39 @@ if TYPE_CHECKING:
     from lockmigrate.transports.ports import PortInfo
 
 
-@click.command("scan", short_help="list the ports where a unit may be")
-@common
-def scan(ctx: Context) -> ScanResult:
-    """List the serial ports of this computer, each as a target for the other commands.
+LISTEN_S = 5.0
+"""A lock advertises every one to two seconds (Nuki in its slowest mode); ours."""
 
-    Nothing is opened and nothing is sent: what is behind a port, "info" says.
+
+@click.command("scan", short_help="list the ports and the Bluetooth locks in reach")
+@click.option("--for", "duration_s", type=click.FloatRange(0, 600), default=LISTEN_S, metavar="SECONDS",
+              help="How long to listen for Bluetooth locks; 0 for not at all.")  # fmt: skip
+@click.option("--hci", metavar="STRING", help="Listen through this controller (Bumble's notation, such as usb:0).")
+@common
+async def scan(ctx: Context, duration_s: float, hci: str | None) -> ScanResult:
+    """List the serial ports of this computer and the locks heard on Bluetooth, each as a target for other commands.
+
+    No port is opened and no lock is connected to: what is behind a target, "info" says. A lock on Bluetooth opens only
+    to whom it knows: "pair" introduces this computer.
 
     \b
     Examples:
       lockmigrate scan
+      lockmigrate scan --for 20
       lockmigrate info serial:///dev/ttyUSB0
     """
+    from lockmigrate.cli.progress import drain
     from lockmigrate.model.results import ScanResult
+    from lockmigrate.operations.scan import locks_in_reach
+    from lockmigrate.targets_ble import HCI_VARIABLE
     from lockmigrate.transports.ports import list_serial_ports
 
-    return ScanResult(ports=tuple(_seen(port) for port in list_serial_ports()))
+    ports = tuple(_seen(port) for port in list_serial_ports())
+    if not duration_s:
+        return ScanResult(ports=ports)
+    controller = hci or os.environ.get(HCI_VARIABLE) or None
+    locks, why = await drain(locks_in_reach(duration_s, hci=controller, named=hci is not None), ctx.common)
+    return ScanResult(ports=ports, locks=locks, bluetooth=why)
 
 
 def target_of(device: str) -> str:

@@ -29,6 +29,7 @@ from lockmigrate.model.results import (
     BackupResult,
     InfoResult,
     MigrateResult,
+    PairResult,
     PlanResult,
     RecordResult,
     RehearsalSeen,
@@ -38,6 +39,7 @@ from lockmigrate.model.results import (
     ShowResult,
     TryResult,
     Unit,
+    UnpairResult,
     VerifyResult,
     WipeResult,
 )
@@ -136,8 +138,6 @@ def _fact(value: Any) -> str:
 
 
 def _scan(result: ScanResult) -> list[Block]:
-    if not result.ports:
-        return [Line("no serial port found"), Line(), *(Line(hint, indent=2) for hint in SCAN_HINTS)]
     blocks: list[Block] = []
     for port in result.ports:
         ids = ", ".join(part for part in (port.usb_id, f"serial {port.serial}" if port.serial else "") if part)
@@ -147,7 +147,26 @@ def _scan(result: ScanResult) -> list[Block]:
             blocks.append(Line(port.known, indent=4))
         if not port.usable:
             blocks.append(Line(f"cannot be opened: {port.why or 'no permission'}", "yellow", indent=4))
+    for lock in result.locks:
+        who = [lock.family, lock.name or "", f"serial {lock.serial}" if lock.serial else "", lock.state or ""]
+        signal = f"{lock.rssi_dbm} dBm" if lock.rssi_dbm is not None else ""
+        blocks.append(Facts([(lock.target, ", ".join(part for part in (*who, signal) if part))]))
+        if not lock.usable:
+            blocks.append(Line(f"cannot be used: {lock.why}", "yellow", indent=4))
+    if not result.ports:
+        blocks += [Line("no serial port found"), Line(), *(Line(hint, indent=2) for hint in SCAN_HINTS)]
+    if result.bluetooth is not None:
+        blocks += [Line(), Line(f"nothing heard on Bluetooth: {result.bluetooth}")]
     return blocks
+
+
+def _pair(result: PairResult) -> list[Block]:
+    rows = [*unit_facts(result.unit, "paired"), ("keys", f"{result.credential_file} (readable by you alone)")]
+    return [Facts(rows), Line(), Line(f"next: lockmigrate backup {result.unit.target} --credential-file FILE")]
+
+
+def _unpair(result: UnpairResult) -> list[Block]:
+    return [Line(f"{unit_name(result.unit)} does not know this computer any more", "bold green")]
 
 
 def _try(result: TryResult) -> list[Block]:
@@ -415,6 +434,8 @@ _SCREENS: Final[dict[type[Result], Callable[[Any], list[Block]]]] = {
     InfoResult: _info,
     ScanResult: _scan,
     TryResult: _try,
+    PairResult: _pair,
+    UnpairResult: _unpair,
     BackupResult: _backup,
     ShowResult: _show,
     VerifyResult: _verify,

@@ -18,7 +18,7 @@ from lockmigrate.cli.words import clean, say, to_stderr
 from lockmigrate.errors import ConfigError, LockmigrateError, WrongKeyError
 from lockmigrate.formats.backup import read_backup
 from lockmigrate.operations.keyring import KeyChoice, Keyring, is_symmetric
-from lockmigrate.protocols import Lock
+from lockmigrate.protocols import Lock, Resting
 from lockmigrate.targets import Access, Target, open_target, parse_target
 from lockmigrate.vault import keys
 from lockmigrate.vault.passphrases import read_passphrase_file
@@ -47,6 +47,12 @@ async def opened(ctx: Context, target: Target, *, position: int = 0) -> AsyncIte
         yield lock
     finally:
         await lock.close()
+
+
+async def rest(lock: Lock, *, asking: bool) -> None:
+    """Let go of a unit that would hang up while a person thinks; the next call meets it again."""
+    if asking and isinstance(lock, Resting):
+        await lock.rest()
 
 
 def _still_looking(ctx: Context) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PRESET = "full"
 ANY_PORT = 0
+ANY_HCI = "tcp:0"
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
@@ -37,14 +38,17 @@ def sim_list(ctx: Context) -> SimListResult:
     """
     from lockmigrate.cli.answers import PresetSeen, SimListResult
     from lockmigrate.cli.profiles_cmd import known_profiles
-    from lockmigrate.sim import PRESETS, SIMULATED
+    from lockmigrate.sim import SIMULATED, presets_of
 
     seen, broken = known_profiles()
     seen = [profile for profile in seen if profile.family in SIMULATED]
+    titles: dict[str, str] = {}
+    for profile in seen:
+        titles |= presets_of(profile.family)
     return SimListResult(
-        targets=tuple(f"sim://{profile.name}/{preset}" for profile in seen for preset in PRESETS),
+        targets=tuple(f"sim://{profile.name}/{preset}" for profile in seen for preset in presets_of(profile.family)),
         profiles=tuple(seen),
-        presets=tuple(PresetSeen(name=name, title=title) for name, title in PRESETS.items()),
+        presets=tuple(PresetSeen(name=name, title=title) for name, title in titles.items()),
         warnings=tuple(f"profile {name} cannot be used: {error}" for name, error in broken),
     )
 
@@ -69,6 +73,12 @@ def sim_list(ctx: Context) -> SimListResult:
     metavar="[PORT]",
     help="Serve on a UDP port of this computer (terminals of the family zk).",
 )
+@click.option(
+    "--hci",
+    default=None,
+    metavar="tcp:PORT|unix:PATH",
+    help="Where Bluetooth units are served (default tcp:0, any free port of this computer).",
+)
 @click.option("--state", type=click.Path(path_type=Path), metavar="FILE", help="Keep the unit's memory in FILE.")
 @click.option(
     "--option", "options", multiple=True, metavar="KEY=VALUE", help="What would follow the ? of a sim:// target."
@@ -79,10 +89,13 @@ def sim_serve(
     units: tuple[str, ...],
     tcp: int | None,
     udp: int | None,
+    hci: str | None,
     state: Path | None,
     options: tuple[str, ...],
 ) -> Any:
     """Serve a simulated unit to other programs until Ctrl-C. The first line says where: a target.
+
+    Several units on Bluetooth are on one simulated radio; clients come to it with the hci of their target.
 
     The preset is "full" if left out. With --json the line is an object with target, device, port, hci and credential
     (what opens the unit, as in a credential file).
@@ -97,6 +110,7 @@ def sim_serve(
       lockmigrate sim serve r503/half --tcp 4000
       lockmigrate sim serve "r503/full?seed=7&password=12345678"
       lockmigrate sim serve "zk/full?comm_key=1234" --udp 4370
+      lockmigrate sim serve nuki/full --hci tcp:4001
     """
     from lockmigrate.errors import ConfigError
 
@@ -109,7 +123,36 @@ def sim_serve(
     if udp and len(units) > 1:
         raise ConfigError("one UDP port serves one unit", hint="--udp without a number takes any free port for each")
     opened = [_open(unit, options, state) for unit in units]
+    if any(unit.gatt_device is not None for unit in opened):
+        _only_on_air(opened, tcp, udp)
+        return _serve_on_air(opened, hci or ANY_HCI, as_json=ctx.common.json)
+    if hci is not None:
+        raise ConfigError(
+            f'a simulated "{opened[0].profile.name}" has no Bluetooth',
+            hint="leave out --hci, or serve a Bluetooth lock",
+        )
     return _serve_all(opened, tcp, udp, as_json=ctx.common.json)
+
+
+def _only_on_air(units: list[SimulatedUnit], tcp: int | None, udp: int | None) -> None:
+    """Refuse what does not go with Bluetooth: a port of its own, and units on a wire.
+
+    Raises:
+        ConfigError: the message names it.
+    """
+    from lockmigrate.errors import ConfigError
+
+    for unit in units:
+        if unit.gatt_device is None:
+            raise ConfigError(
+                f'a simulated "{unit.profile.name}" is not on Bluetooth as the others are',
+                hint="serve it with a command of its own",
+            )
+    for name, port in (("--tcp", tcp), ("--udp", udp)):
+        if port is not None:
+            raise ConfigError(
+                f"{name} does not go with a unit on Bluetooth", hint="leave it out, or use --hci tcp:PORT"
+            )
 
 
 def parse_unit(text: str) -> tuple[str, str, dict[str, str]]:
@@ -169,17 +212,40 @@ async def _serve_all(units: list[SimulatedUnit], tcp: int | None, udp: int | Non
         task.result()
 
 
+async def _serve_on_air(units: list[SimulatedUnit], hci: str, *, as_json: bool) -> None:
+    """Serve all on one simulated radio."""
+    from lockmigrate.errors import ConfigError
+
+    try:
+        from lockmigrate.sim.serve_ble import ServedOnAir, serve_ble
+    except ImportError as error:
+        raise ConfigError(
+            f'serving Bluetooth needs the package "bumble", which cannot be used: {error}',
+            hint='pip install "lockmigrate[sim]"',
+        ) from error
+
+    def announce(unit: SimulatedUnit, at: ServedOnAir) -> None:
+        _tell(unit, at, at.hci, as_json=as_json)
+
+    await serve_ble(units, hci, announce)
+
+
 def _announce(unit: SimulatedUnit, as_json: bool) -> Callable[[ServedAt], None]:
     def announce(at: ServedAt) -> None:
-        from lockmigrate.cli.render import json_line, write_out
-
-        document = {
-            "target": at.target,
-            "device": at.device,
-            "port": at.port,
-            "hci": None,
-            "credential": unit.credential or None,
-        }
-        write_out(json_line(document) if as_json else f"{at.target}\n")
+        _tell(unit, at, None, as_json=as_json)
 
     return announce
+
+
+def _tell(unit: SimulatedUnit, at: ServedAt, hci: str | None, *, as_json: bool) -> None:
+    """Write the line that says where a unit is served."""
+    from lockmigrate.cli.render import json_line, write_out
+
+    document = {
+        "target": at.target,
+        "device": at.device,
+        "port": at.port,
+        "hci": hci,
+        "credential": unit.credential or None,
+    }
+    write_out(json_line(document) if as_json else f"{at.target}\n")

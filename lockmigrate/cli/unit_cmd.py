@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from lockmigrate.cli import ask
 from lockmigrate.cli.options import Context, common, complete_targets, key_options, unit_options
 from lockmigrate.cli.progress import drain
-from lockmigrate.cli.session import opened, ring_for, targets
+from lockmigrate.cli.session import opened, rest, ring_for, targets
 from lockmigrate.errors import MismatchError
 from lockmigrate.model.results import InfoResult, TryResult, Unit, WipeResult
 from lockmigrate.operations import units
@@ -19,7 +19,7 @@ from lockmigrate.operations.journal import Journal
 from lockmigrate.operations.opening import open_file
 from lockmigrate.operations.reading import Reading, read_unit
 from lockmigrate.operations.verify import verify_unit
-from lockmigrate.protocols import Scope
+from lockmigrate.protocols import Scope, Uncounted
 
 _TARGET = click.argument("target", shell_complete=complete_targets)
 
@@ -118,6 +118,8 @@ async def wipe(
         comparison = await open_file(existing_backup, comparing)
         comparison.insist()
     async with opened(ctx, parsed) as lock:
+        if isinstance(lock, Uncounted):
+            await lock.count()
         unit = replace(await lock.identify(), label=ctx.unit.label)
         units.insist_erasable(unit)
         if dry_run:
@@ -135,6 +137,7 @@ async def wipe(
                     hint="leave --backup out, then a new one is sealed first",
                 )
         if not parsed.simulated or confirm is not None:
+            await rest(lock, asking=confirm is None and ask.on_terminal())
             ask.confirm_unit(unit.id, confirm, _danger(unit, sealing=sealing, compared=existing_backup))
         file = str(existing_backup) if existing_backup else None
         if isinstance(reading, Reading) and ring is not None:

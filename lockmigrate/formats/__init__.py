@@ -23,6 +23,7 @@ from lockmigrate.model.records import (
     Credential,
     Group,
     Lock,
+    LockSchedule,
     LogEntry,
     Loss,
     Schedule,
@@ -42,6 +43,7 @@ class Sections(Struct, frozen=True, kw_only=True):
     groups: tuple[Group, ...] = ()
     combinations: tuple[Combination, ...] = ()
     schedules: tuple[Schedule, ...] = ()
+    lock_schedules: tuple[LockSchedule, ...] = ()
     log: tuple[LogEntry, ...] = ()
     settings: tuple[Setting, ...] = ()
     access_keys: tuple[AccessKey, ...] = ()
@@ -55,6 +57,7 @@ FAMILY_MODULES: Final = {
     "zk": "lockmigrate.formats.zk_tables",
     "gt511": "lockmigrate.formats.gt511_tables",
     "f5": "lockmigrate.formats.f5_tables",
+    "nuki": "lockmigrate.formats.nuki_tables",
     "image": "lockmigrate.formats.tables",
 }
 """Family to the module that decodes its tables."""
@@ -100,6 +103,20 @@ def fitted(source: Snapshot, target: Snapshot) -> dict[str, Fitted]:
     if source.lock.family != target.lock.family or not hasattr(module, "fitted"):
         return {}
     found: dict[str, Fitted] = module.fitted(source, target)
+    return found
+
+
+def differences(source: Snapshot, target: Snapshot, written: set[str]) -> list[str] | None:
+    """Name the records of `written` that the target does not hold, and what it holds beside them, where the family
+    numbers its records anew; None where records of two units are compared under their own keys.
+
+    Raises:
+        FrameError: a record does not follow its layout.
+    """
+    module = importlib.import_module(FAMILY_MODULES[target.lock.family])
+    if not hasattr(module, "differences"):
+        return None
+    found: list[str] = module.differences(source, target, written)
     return found
 
 

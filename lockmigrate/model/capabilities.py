@@ -20,6 +20,8 @@ class CredentialCapability(Struct, frozen=True, kw_only=True, forbid_unknown_fie
     min_len: int | None = None
     max_len: int | None = None
     alphabet: str | None = None
+    forbidden_prefixes: tuple[str, ...] = ()
+    """What a PIN may not begin with."""
     readback: Literal["full", "masked", "hash", "presence", "none"] = "none"
     writable: Literal["data", "enrol_only", "provision_only", "none"] = "none"
     unique: Literal["none", "type", "all"] = "none"

@@ -23,6 +23,7 @@ from lockmigrate.model.records import (
     Credential,
     Group,
     Lock,
+    LockSchedule,
     LogEntry,
     Loss,
     RawRef,
@@ -85,6 +86,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     groups: tuple[Group, ...] = ()
     combinations: tuple[Combination, ...] = ()
     schedules: tuple[Schedule, ...] = ()
+    lock_schedules: tuple[LockSchedule, ...] = ()
     log: tuple[LogEntry, ...] = ()
     settings: tuple[Setting, ...] = ()
     access_keys: tuple[AccessKey, ...] = ()
@@ -136,12 +138,17 @@ class Snapshot(Struct, frozen=True, kw_only=True):
         )
 
     def counts(self) -> dict[str, int]:
-        """Return how many records of each kind there are; groups, combinations and log lines only where any are."""
+        """Return how many records of each kind there are; some kinds are named only where there are any."""
         kinds = {"PIN": "pins", "RFID": "cards", "Fingerprint": "fingerprints", "Face": "faces"}
         found = {"users": len(self.users), **dict.fromkeys(kinds.values(), 0), "schedules": len(self.schedules)}
+        app_keys = 0
         for credential in self.credentials:
-            found[kinds[credential.credential_type]] += 1
-        more = {"groups": len(self.groups), "combinations": len(self.combinations), "log_entries": len(self.log)}
+            if credential.credential_type == "AppKey":
+                app_keys += 1
+            else:
+                found[kinds[credential.credential_type]] += 1
+        more = {"groups": len(self.groups), "combinations": len(self.combinations), "app_keys": app_keys}
+        more |= {"lock_schedules": len(self.lock_schedules), "log_entries": len(self.log)}
         return found | {name: number for name, number in more.items() if number}
 
     def _table_of(self, item: Attachment) -> Table | None:
@@ -164,6 +171,7 @@ _SECTIONS: Final[dict[str, tuple[type, bool]]] = {
     "groups": (Group, False),
     "combinations": (Combination, False),
     "schedules": (Schedule, False),
+    "lock_schedules": (LockSchedule, False),
     "log": (LogEntry, False),
     "settings": (Setting, False),
     "access_keys": (AccessKey, False),

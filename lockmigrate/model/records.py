@@ -172,9 +172,34 @@ class Schedule(Struct, frozen=True, kw_only=True):
     kind: Literal["WeekDay", "YearDay", "DailyRepeating", "MonthDay", "WeekTable", "Unknown"]
     days: tuple[DayWindow, ...] = ()
     """`WeekTable`: seven, Sunday first."""
+    days_mask: int | UnsetType = UNSET
+    """`WeekDay`: bit 0 Sunday to bit 6 Saturday."""
+    start: str | UnsetType | None = UNSET
+    """`WeekDay`: `HH:MM` of the door's own time, as read; None: all day."""
+    end: str | UnsetType | None = UNSET
+    start_utc: str | UnsetType | None = UNSET
+    """`YearDay`, where the unit keeps UTC; None: not limited on this side."""
+    end_utc: str | UnsetType | None = UNSET
     end_rule: Literal["inclusive", "exclusive", "unknown"] = "unknown"
     why: Literal["unreadable", "opaque", "missing-table", "impossible-date"] | None = None
     """`Unknown` only: a limit exists, and why its meaning is not known."""
+    raw: tuple[RawRef, ...] = ()
+    vendor: dict[str, Any] = {}
+
+
+class LockSchedule(Struct, frozen=True, kw_only=True):
+    """Something that the lock itself does at times (2.6)."""
+
+    key: str
+    origin: dict[str, Any]
+    kind: Literal["TimedAction"]
+    enabled: bool = True
+    days_mask: int
+    """Bit 0 Sunday to bit 6 Saturday."""
+    start: str
+    """`HH:MM` of the door's own time."""
+    action: str
+    """Nuki's words: unlock, lock, unlatch …; `unknown:7` for one that we do not know."""
     raw: tuple[RawRef, ...] = ()
     vendor: dict[str, Any] = {}
 
@@ -184,6 +209,8 @@ class LogEntry(Struct, frozen=True, kw_only=True):
 
     seq: int
     time_local: str | None = None
+    time_utc: str | UnsetType | None = UNSET
+    """Where the unit keeps UTC."""
     operation: str | None = None
     source: str | None = None
     user: str | None = None
@@ -217,19 +244,28 @@ class CardData(Struct, frozen=True, kw_only=True, tag_field="type", tag="card"):
     number_rule: Literal["u32be", "u32le", "u64be", "wiegand26", "text", "unknown"] = "unknown"
 
 
+class AppKeyData(Struct, frozen=True, kw_only=True, tag_field="type", tag="app_key"):
+    """An app, bridge, fob or keypad that holds a key of its own; no unit gives such a key out."""
+
+    kind: Literal["app", "bridge", "fob", "keypad", "unknown"]
+    remote_allowed: bool | UnsetType = UNSET
+
+
 class Credential(Struct, frozen=True, kw_only=True):
     """Something that opens (2.4)."""
 
     key: str
     origin: dict[str, Any]
-    credential_type: Literal["PIN", "RFID", "Fingerprint", "Face"]
+    credential_type: Literal["PIN", "RFID", "Fingerprint", "Face", "AppKey"]
     user: str | None = None
     status: Literal["enabled", "disabled", "blocked", "unknown"] = "enabled"
     data_state: DataState = "known"
-    data: TemplateData | PinData | CardData | None = None
+    data: TemplateData | PinData | CardData | AppKeyData | None = None
     duress: bool = False
     schedules: tuple[str, ...] = ()
     name: str | UnsetType | None = UNSET
+    linked_to: str | UnsetType | None = UNSET
+    """Key of the credential whose rights it has (a Nuki fingerprint: its keypad code)."""
     raw: tuple[RawRef, ...] = ()
     vendor: dict[str, Any] = {}
 
@@ -292,5 +328,7 @@ class Attachment(Struct, frozen=True, kw_only=True):
     media: str = "application/octet-stream"
 
 
-SECRET_FIELDS: Final = secret_fields(Lock, User, Credential, Setting, AccessKey, TemplateData, PinData, CardData)
+SECRET_FIELDS: Final = secret_fields(
+    Lock, User, Credential, Setting, AccessKey, TemplateData, PinData, CardData, AppKeyData
+)
 """Derived: struct name to its secret fields. Templates are attachments and are reached only through `Snapshot`."""

@@ -77,9 +77,42 @@ class PortSeen(Struct, frozen=True, kw_only=True):
     why: str | None = None
 
 
+class LockSeen(Struct, frozen=True, kw_only=True):
+    """A lock in reach on Bluetooth LE."""
+
+    target: str
+    family: str
+    name: str | None = None
+    serial: str | None = None
+    """What it calls itself in its advertisement, where it does."""
+    rssi_dbm: int | None = None
+    state: str | None = None
+    """`pairing`, `factory-fresh`, or None where it does not say."""
+    usable: bool = True
+    why: str | None = None
+
+
 class ScanResult(Result, frozen=True, kw_only=True):
     schema: str = "lockmigrate.scan/1"
     ports: tuple[PortSeen, ...] = ()
+    locks: tuple[LockSeen, ...] = ()
+    bluetooth: str | None = None
+    """Why nothing could be heard on Bluetooth, if that is so."""
+
+
+class PairResult(Result, frozen=True, kw_only=True):
+    """`pair TARGET`: this computer was introduced to a unit."""
+
+    schema: str = "lockmigrate.pair-result/1"
+    unit: Unit
+    credential_file: str
+
+
+class UnpairResult(Result, frozen=True, kw_only=True):
+    """`unpair TARGET`: our own authorisation was removed."""
+
+    schema: str = "lockmigrate.unpair-result/1"
+    unit: Unit
 
 
 class BackupResult(Result, frozen=True, kw_only=True):

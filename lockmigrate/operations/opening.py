@@ -26,6 +26,8 @@ from lockmigrate.vault.policy import load_policy
 
 MAX_SLOT: Final = 0xFFFF
 """Slot numbers have two bytes on the wire of every family that has them."""
+_NUMBERED: Final = {"code_id": 0xFFFF, "authorization_id": 0xFFFFFFFF, "list_position": 0xFFFF}
+"""Numbers that locks without slots give their records (Nuki), and the highest of each."""
 _ADDRESS: Final = re.compile("[0-9a-f]{8}")
 
 
@@ -206,14 +208,19 @@ def drifted(opened: OpenedBackup, snapshot: Snapshot) -> list[str]:
         again = _decoded(opened, snapshot)
     except FrameError:
         return ["raw tables"]
-    credentials = tuple(msgspec.structs.replace(item, name=msgspec.UNSET) for item in snapshot.credentials)
+    nameless = all(item.name is msgspec.UNSET for item in again.credentials)
+    stored, read = (
+        tuple(msgspec.structs.replace(item, name=msgspec.UNSET) for item in of) if nameless else of
+        for of in (snapshot.credentials, again.credentials)
+    )
     keys = tuple(item for item in snapshot.access_keys if item.kind != "given")
     pairs = {
         "users": (snapshot.users, again.users),
-        "credentials": (credentials, again.credentials),
+        "credentials": (stored, read),
         "groups": (snapshot.groups, again.groups),
         "combinations": (snapshot.combinations, again.combinations),
         "schedules": (snapshot.schedules, again.schedules),
+        "lock_schedules": (snapshot.lock_schedules, again.lock_schedules),
         "log": (snapshot.log, again.log),
         "settings": (snapshot.settings, again.settings),
         "access_keys": (keys, again.access_keys),
@@ -221,7 +228,7 @@ def drifted(opened: OpenedBackup, snapshot: Snapshot) -> list[str]:
         "losses": (snapshot.losses, again.losses),
         "attachments": (snapshot.attachments, again.attachments),
     }
-    return [name for name, (stored, read) in pairs.items() if stored != read]
+    return [name for name, (before, now) in pairs.items() if before != now]
 
 
 def read_again(opened: OpenedBackup, snapshot: Snapshot) -> Snapshot:
@@ -240,12 +247,16 @@ def read_again(opened: OpenedBackup, snapshot: Snapshot) -> Snapshot:
     fresh = msgspec.structs.replace(
         snapshot,
         credentials=tuple(
-            msgspec.structs.replace(item, name=names.get(item.key, msgspec.UNSET)) for item in again.credentials
+            item
+            if item.name is not msgspec.UNSET
+            else msgspec.structs.replace(item, name=names.get(item.key, msgspec.UNSET))
+            for item in again.credentials
         ),
         users=again.users,
         groups=again.groups,
         combinations=again.combinations,
         schedules=again.schedules,
+        lock_schedules=again.lock_schedules,
         log=again.log,
         settings=again.settings,
         access_keys=(*again.access_keys, *given),
@@ -271,7 +282,7 @@ def _check_records(snapshot: Snapshot) -> None:
         BackupError: code `malformed`.
     """
     tables: list[Any] = [*snapshot.groups, *snapshot.combinations, *snapshot.schedules]
-    records: list[Any] = [*snapshot.users, *snapshot.credentials, *tables]
+    records: list[Any] = [*snapshot.users, *snapshot.credentials, *tables, *snapshot.lock_schedules]
     keys = [item.key for item in (*records, *snapshot.settings, *snapshot.access_keys)]
     if len(set(keys)) != len(keys):
         raise BackupError("two records of the backup have the same key", code="malformed")
@@ -281,7 +292,12 @@ def _check_records(snapshot: Snapshot) -> None:
     for item in snapshot.users:
         if not _number(item.origin.get("user_index"), MAX_SLOT) or not item.raw:
             raise BackupError(f"{item.key} has no number of its own", code="malformed")
+    holders = {item.key for item in snapshot.credentials}
     for table in tables:
+        if isinstance(table, Schedule) and "holder" in table.origin:
+            if table.origin["holder"] in holders and table.raw:
+                continue
+            raise BackupError(f"{table.key} hangs on nothing", code="malformed")
         unread = isinstance(table, Schedule) and table.kind == "Unknown"
         if not _number(table.origin.get("number"), MAX_SLOT) or not (table.raw or unread):
             raise BackupError(f"{table.key} has no number of its own", code="malformed")
@@ -295,10 +311,17 @@ def _check_records(snapshot: Snapshot) -> None:
             if _number(origin["user_index"], MAX_SLOT) and finger:
                 continue
             raise BackupError(f"{credential.key} has no place of its own", code="malformed")
+        if any(name in origin for name in _NUMBERED):
+            if credential.raw and any(_number(origin.get(name), most) for name, most in _NUMBERED.items()):
+                continue
+            raise BackupError(f"{credential.key} has no number of its own", code="malformed")
         slot = origin.get("credential_index")
         if not _number(slot, MAX_SLOT) or (credential.credential_type, slot) in slots:
             raise BackupError(f"{credential.key} has no slot of its own", code="malformed")
         slots.add((credential.credential_type, slot))
+    for timer in snapshot.lock_schedules:
+        if not _number(timer.origin.get("timer_id"), 0xFF) or not timer.raw:
+            raise BackupError(f"{timer.key} has no number of its own", code="malformed")
     for setting in snapshot.settings:
         hidden = isinstance(setting.hidden, Secret)
         if setting.key.startswith("setting/ef01.notepad."):

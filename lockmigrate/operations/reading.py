@@ -69,7 +69,10 @@ async def read_unit(
 
 
 async def _unchanged(lock: Lock, before: Unit, after: Unit, tables: list[Table]) -> bool:
-    if (before.id, before.serial, before.counts) != (after.id, after.serial, after.counts):
+    if (before.id, before.serial) != (after.id, after.serial):
+        return False
+    # A lock without counters knows how many there are only after its lists were read.
+    if any(before.counts.get(name, number) != number for name, number in after.counts.items()):
         return False
     read = {table.name: table.data for table in tables}
     async for item in lock.read(frozenset({Section.INDEX})):
@@ -97,6 +100,7 @@ def assemble(lock: Lock, unit: Unit, tables: list[Table], gaps: list[Gap], *, la
         groups=sections.groups,
         combinations=sections.combinations,
         schedules=sections.schedules,
+        lock_schedules=sections.lock_schedules,
         log=sections.log,
         settings=sections.settings,
         access_keys=(*sections.access_keys, *(key for key in lock.given if key.key not in known)),

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from lockmigrate import sim
 from lockmigrate.errors import LinkError, LockmigrateError, MismatchError, PolicyError
+from lockmigrate.formats import differences as by_content
 from lockmigrate.model.document import Snapshot
 from lockmigrate.model.records import Credential
 from lockmigrate.model.results import Progress, RehearsalSeen
@@ -50,6 +51,7 @@ _DOUBTS: Final[tuple[tuple[str, Choice], ...]] = (
 """How questions that a person has to answer are answered in a rehearsal: what can be written is."""
 _POLICY: Final = Policy(
     accept_look_alike=True,
+    keep_expired=True,
     decisions=Decisions(answer=tuple(Answer(reason=reason, choice=choice) for reason, choice in _DOUBTS)),
 )
 
@@ -112,6 +114,10 @@ async def rehearse(source: Source, *, cuts: int = CUTS) -> AsyncIterator[Progres
     outcome = RehearsalOutcome(ok=False, backup_id=source.backup_id, profile_sha256=profile_digest(profile))
     total = cuts + 1
     done = 0
+    if _only_read(source):
+        detail = "units of this kind are only read; opening the file has decoded its tables again"
+        yield _ended(outcome, started, code="no-simulator", detail=detail)
+        return
     if profile.family not in sim.SIMULATED:
         detail = "there is no simulated unit of this kind; opening the file has decoded its tables again"
         yield _ended(outcome, started, code="no-simulator", detail=detail)
@@ -130,6 +136,11 @@ async def rehearse(source: Source, *, cuts: int = CUTS) -> AsyncIterator[Progres
         detail = error.message if done == 0 else f"with the line cut {done} times: {error.message}"
         outcome = _ended(outcome, started, code=error.code, detail=detail, cuts=done)
     yield outcome
+
+
+def _only_read(source: Source) -> bool:
+    pin = source.unit.capabilities.credentials.pin
+    return pin is not None and pin.writable == "none"
 
 
 def _ended(
@@ -238,6 +249,9 @@ async def _read(unit: SimulatedUnit) -> Reading:
 
 def compare(source: Snapshot, target: Snapshot, written: set[str]) -> list[str]:
     """Name the records that are not on the target as the backup has them: bytes where there are any, else values."""
+    renumbered = by_content(source, target, written)
+    if renumbered is not None:
+        return renumbered
     differences = []
     theirs: dict[str, Any] = {item.key: item for item in _records(target)}
     mine: dict[str, Any] = {item.key: item for item in _records(source)}

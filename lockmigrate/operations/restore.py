@@ -19,6 +19,7 @@ from lockmigrate.model.records import Loss
 from lockmigrate.model.results import PlanResult, Progress, RecordResult, RestoreResult, Unit, counts_of
 from lockmigrate.model.steps import Done, Step
 from lockmigrate.operations.journal import Journal
+from lockmigrate.operations.pairing import reminder
 from lockmigrate.operations.reading import Reading, read_unit
 from lockmigrate.planning.draft import StepId, step_id
 from lockmigrate.planning.plan import Plan, make_plan
@@ -206,7 +207,7 @@ async def execute(
     after = await _recheck(prepared, records, removed)
     yield RestoreResult(
         exit_code=_exit_code(records, losses, prepared),
-        warnings=tuple(dict.fromkeys((*unit.warnings, *plan.warnings, *after.warnings))),
+        warnings=tuple(dict.fromkeys((*unit.warnings, *plan.warnings, *after.warnings, *reminder(after)))),
         file=prepared.source.file,
         backup_id=prepared.source.backup_id,
         source=prepared.source.unit,
@@ -304,7 +305,7 @@ def _exit_code(records: tuple[RecordResult, ...], losses: list[Loss], prepared: 
         written = record.outcome in ("copy", "adjust")
         if written and record.proof is None:
             return 9
-        if record.outcome in ("re_enrol", "reissue") and record.key not in announced:
+        if record.outcome in ("re_enrol", "reissue") and not announced & {record.key, record.follows}:
             return 9
         if record.outcome in ("needs_input", "refuse"):
             return 9

@@ -11,7 +11,7 @@ from lockmigrate.errors import ConnectError, ConnectReason, MismatchError, Unsup
 from lockmigrate.model.results import InfoResult, Progress, TryResult, Unit, WipeResult
 from lockmigrate.operations.reading import Reading, read_unit
 from lockmigrate.profiles import load_profile
-from lockmigrate.protocols import EVERYTHING, QUICK, Lock, Scope, Section
+from lockmigrate.protocols import EVERYTHING, QUICK, Lock, Scope, Section, Uncounted
 
 TOUCH_S: Final = 15.0
 """How long `try` waits for a finger; ours."""
@@ -19,6 +19,7 @@ _SETTINGS: Final = {"ef01": "security level; address, speed and packet size stay
 _KEPT: Final = {
     "ef01": ("settings", "address", "password", "speed"),
     "zk": ("settings", "communication key", "network", "clock"),
+    "nuki": ("settings", "authorisations of apps, bridges and fobs", "its log, which nothing deletes"),
 }
 """What a wiped unit keeps, by family."""
 
@@ -29,6 +30,8 @@ async def info(lock: Lock, *, label: str | None = None) -> InfoResult:
     Raises:
         LinkError, RefusedError: from the unit.
     """
+    if isinstance(lock, Uncounted):
+        await lock.count()
     unit = replace(await lock.identify(), label=label)
     if unit.details.get("exists") is False:
         raise ConnectError(
@@ -59,6 +62,13 @@ def _carries(unit: Unit) -> dict[str, str]:
             "tables": "the numbers of time zones and groups; their tables stay on the terminal"
             if unit.details.get("medium") == "file"
             else "time zones, groups and unlock combinations, before the users that need them",
+            "log": "kept in the backup, never written to a unit",
+        }
+    if unit.family == "nuki":
+        return {
+            "pins": "keypad codes with names, limits, and whether they are enabled, once the lock knows this computer",
+            "lock_schedules": "timers (time control)",
+            "settings": "all but what was measured on this door; --with cylinder moves that too",
             "log": "kept in the backup, never written to a unit",
         }
     carries = {

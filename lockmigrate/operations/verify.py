@@ -43,8 +43,16 @@ async def verify_unit(lock: Lock, opened: Opened, journal: Journal) -> AsyncIter
         else:
             yield item
     plan = prepared.plan
-    not_compared = tuple(record.key for record in plan.records if record.outcome == "skip")
-    compared = [record for record in plan.records if record.outcome != "skip"]
+    announced = {gap.record for gap in opened.source.gaps if gap.announced}
+    beyond = {
+        record.key
+        for record in plan.records
+        if record.outcome == "skip"
+        # What the old unit keeps to itself cannot be held against anything.
+        or (record.outcome in ("re_enrol", "reissue") and announced & {record.key, record.follows})
+    }
+    not_compared = tuple(record.key for record in plan.records if record.key in beyond)
+    compared = [record for record in plan.records if record.key not in beyond]
     differs = [record for record in compared if not record.done]
     extra = (*plan.removals, *plan.overwrites)
     equal = not differs and not extra

@@ -12,7 +12,13 @@ from lockmigrate.model.records import Kind
 from lockmigrate.model.results import Outcome, RecordResult
 from lockmigrate.planning.draft import Draft
 
-_CREDENTIALS: Final[dict[str, Kind]] = {"PIN": "pin", "RFID": "card", "Fingerprint": "fingerprint", "Face": "face"}
+_CREDENTIALS: Final[dict[str, Kind]] = {
+    "PIN": "pin",
+    "RFID": "card",
+    "Fingerprint": "fingerprint",
+    "Face": "face",
+    "AppKey": "access_key",
+}
 _FATES: Final[dict[Kind, tuple[Outcome, str]]] = {
     "user": ("refuse", "other-family"),
     "pin": ("refuse", "other-family"),

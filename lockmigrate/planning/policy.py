@@ -62,9 +62,13 @@ class Policy(Struct, frozen=True, kw_only=True):
     decisions: Decisions = Decisions()
     consent_ref: str | None = None
     require_consent: bool = False
+    keep_expired: bool = False
+    """Move what can open nothing any more, too."""
+    now_utc: str | None = None
+    """By which windows are judged over, as `YYYY-MM-DDTHH:MM:SSZ`; None: nothing is."""
 
 
-MOVABLE_BY_NAME: frozenset[str] = frozenset({"notepad", "address", "password"})
+MOVABLE_BY_NAME: frozenset[str] = frozenset({"notepad", "address", "password", "cylinder"})
 
 
 def parse_with(text: str | None) -> frozenset[str]:
@@ -76,7 +80,9 @@ def parse_with(text: str | None) -> frozenset[str]:
     names = frozenset(part.strip() for part in (text or "").split(",") if part.strip())
     unknown = sorted(names - MOVABLE_BY_NAME)
     if unknown:
-        raise ConfigError(f'--with does not know "{unknown[0]}"', hint="it takes notepad, address and password")
+        raise ConfigError(
+            f'--with does not know "{unknown[0]}"', hint="it takes notepad, address, password and cylinder"
+        )
     return names
 
 

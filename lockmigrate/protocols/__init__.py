@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from lockmigrate.model.document import Gap, Table
 from lockmigrate.model.records import AccessKey
@@ -48,6 +48,26 @@ class Touch:
     matched: bool
     slot: int | None = None
     score: int | None = None
+
+
+@runtime_checkable
+class Resting(Protocol):
+    """A lock whose medium does not last while a person is asked (Bluetooth: locks hang up after 10 to 20 s)."""
+
+    async def rest(self) -> None:
+        """Let go of the unit; the next call dials again and meets the same unit, or raises."""
+
+
+@runtime_checkable
+class Uncounted(Protocol):
+    """A lock without counters: what it holds is known only once its lists were read."""
+
+    async def count(self) -> None:
+        """Read the lists, so that `identify` can say how many there are.
+
+        Raises:
+            LinkError, RefusedError: as `read`.
+        """
 
 
 class Lock(Protocol):

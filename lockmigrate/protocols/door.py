@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, cast
 
@@ -11,6 +11,7 @@ from lockmigrate.errors import ProfileError
 from lockmigrate.profiles import Profile, load_all, load_profile
 from lockmigrate.protocols import Lock
 from lockmigrate.protocols.credentials import Credential
+from lockmigrate.transports.gatt import Advertised
 
 DOORS: Final = {
     "ef01": "lockmigrate.protocols.ef01_door",
@@ -18,6 +19,7 @@ DOORS: Final = {
     "gt511": "lockmigrate.protocols.gt511_door",
     "f5": "lockmigrate.protocols.f5_door",
     "image": "lockmigrate.protocols.dump_door",
+    "nuki": "lockmigrate.protocols.nuki_door",
 }
 """Family to the module that opens its units."""
 
@@ -33,6 +35,8 @@ class Door:
     explicit_baud: int | None = None
     credential: Credential | None = field(default=None, repr=False)
     simulated: bool = False
+    redial: Callable[[], Awaitable[Any]] | None = field(default=None, repr=False)
+    """Opens another connection to the same unit, where the medium does not last while a person is asked."""
     quick: bool = False
     """Only a short question at the family's usual speed: other families wait for their turn."""
 
@@ -57,6 +61,51 @@ class FamilyDoor(Protocol):
         Raises:
             ProfileError: the message names the dotted path.
         """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What an advertisement says of a lock."""
+
+    serial: str | None = None
+    state: str | None = None
+    """`pairing`, `factory-fresh`; None: it does not say."""
+    why: str | None = None
+    """Why it cannot be used, if so."""
+
+
+class PairingDoor(FamilyDoor, Protocol):
+    """What the door of a family that has to be paired with offers besides."""
+
+    def sight(self, seen: Advertised) -> Sight | None:
+        """Say what an advertisement tells, if it is one of this family."""
+
+    def recognises(self, link: Any) -> bool:
+        """Say, from its characteristics, whether a connected unit is of this family."""
+
+    def pair_unit(self, link: Any, door: Door) -> Awaitable[Credential]:
+        """Introduce ourselves; returns what opens the unit from now on.
+
+        Raises:
+            ConfigError: something is needed that was not given (code `no-security-pin`).
+            RefusedError, LinkError: the unit refuses, or the conversation fails.
+        """
+
+    def with_pin(self, given: Credential | None, pin: int) -> Credential:
+        """Return what was given, with a PIN that a person typed."""
+
+    def unpair_unit(self, lock: Any) -> Awaitable[None]:
+        """Remove our own authorisation."""
+
+
+def pairing_door_of(family: str) -> PairingDoor | None:
+    """Return the door of a family that has to be paired with; None for the others.
+
+    Raises:
+        ProfileError: nothing is known of the family.
+    """
+    door = door_of(family)
+    return cast("PairingDoor", door) if hasattr(door, "pair_unit") else None
 
 
 def door_of(family: str) -> FamilyDoor:

@@ -22,18 +22,28 @@ PRESETS: Final[dict[str, str]] = {
     "huge": "1000 slots of 1536 bytes or 1000 people, all in use",
 }
 """Preset to what is in such a unit."""
+MORE_PRESETS: Final[dict[str, dict[str, str]]] = {
+    "nuki": {"fresh": "nobody has paired yet; in pairing mode"},
+}
+"""Families with presets of their own: on a wire, factory-new and empty are the same."""
 
 _FAMILIES: Final[dict[str, str]] = {
     "ef01": "lockmigrate.sim.ef01",
     "zk": "lockmigrate.sim.zk",
     "gt511": "lockmigrate.sim.gt511",
     "f5": "lockmigrate.sim.f5",
+    "nuki": "lockmigrate.sim.nuki",
 }
 """Family to the module that simulates it (it has an `open_unit` of the same form as ours)."""
 
 
 SIMULATED: Final = frozenset(_FAMILIES)
 """Families that have a simulator; a raw dump has none."""
+
+
+def presets_of(family: str) -> dict[str, str]:
+    """Return the presets that a family has, each with what is in such a unit."""
+    return PRESETS | MORE_PRESETS.get(family, {})
 
 
 def open_unit(
@@ -43,7 +53,7 @@ def open_unit(
 
     Args:
         profile: The model.
-        preset: One of `PRESETS`.
+        preset: One of the family's `presets_of`.
         options: What follows the `?` of a `sim://` target.
         state: A file that holds the unit's memory from one run to the next; where it exists, the preset fills nothing.
 
@@ -53,8 +63,9 @@ def open_unit(
     """
     if profile.family not in _FAMILIES:
         raise TargetError(f'there is no simulated unit of the family "{profile.family}"')
-    if preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
+    presets = presets_of(profile.family)
+    if preset not in presets:
+        raise unknown("preset", preset, presets)
     family = importlib.import_module(_FAMILIES[profile.family])
     unit: SimulatedUnit = family.open_unit(profile, preset, options or {}, state=state)
     return unit
