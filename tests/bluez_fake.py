@@ -57,7 +57,7 @@ class Bluetoothd:
         unit: the address of the unit in reach.
         characteristics: UUID to its flags.
         powered: whether the adapter is on; None for no adapter.
-        errors: method to the error it ends in, as often as it stands there: `Connect` to `["Failed", "le-connection…"]`.
+        errors: method to the errors it ends in, one call after the other: name and words of each.
     """
 
     def __init__(
@@ -134,13 +134,11 @@ class Bluetoothd:
             self.written.append((uuid, bytes(message.body[0])))
         self._bus.send(Message.new_method_return(message))
         if method == "StartDiscovery" and self._unit:
-            self._signal(
-                "/", OBJECTS, "InterfacesAdded", "oa{sa{sv}}", [self.path, {"org.bluez.Device1": self._device()}]
-            )
+            self._added(self.path, {"org.bluez.Device1": self._device()})
         if method == "Connect":
             self._changed(self.path, "org.bluez.Device1", Connected=("b", True))
             for path, interfaces in self._gatt().items():
-                self._signal("/", OBJECTS, "InterfacesAdded", "oa{sa{sv}}", [path, interfaces])
+                self._added(path, interfaces)
             self._changed(self.path, "org.bluez.Device1", ServicesResolved=("b", True))
         if method == "Disconnect":
             self.lose()
@@ -173,6 +171,9 @@ class Bluetoothd:
             about = _variants(UUID=("s", uuid), Service=("o", service), Flags=("as", flags), MTU=("q", self.mtu))
             found[path] = {"org.bluez.GattCharacteristic1": about}
         return found
+
+    def _added(self, path: str, interfaces: dict[str, Any]) -> None:
+        self._signal("/", OBJECTS, "InterfacesAdded", "oa{sa{sv}}", [path, interfaces])
 
     def _changed(self, path: str, interface: str, **values: tuple[str, Any]) -> None:
         self._signal(path, PROPERTIES, "PropertiesChanged", "sa{sv}as", [interface, _variants(**values), []])

@@ -1000,7 +1000,7 @@ async def test_a_conversation_through_bleaks_own_back_end_for_linux(
             await connection.close()
             assert bluez.calls[-1] == "Disconnect"
 
-            connection = await open_ble(NAME)
+            connection = await open_ble(ADDRESS)
             requests = await connection.link(OTHERS)
             await requests.write(bytes(300))
             assert bluez.written[-1] == (OTHERS.write, bytes(300))

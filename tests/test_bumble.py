@@ -624,6 +624,8 @@ async def test_a_misspelt_controller_is_put_right() -> None:
         (host_module.TransportInitError("device not found"), ConnectReason.NOT_FOUND),
         (RuntimeError("something else"), ConnectReason.FAILED),
         (OSError(5, "io"), ConnectReason.FAILED),
+        (FileNotFoundError(2, "no"), ConnectReason.NOT_FOUND),
+        (type("NoBackendError", (ValueError,), {})("no"), ConnectReason.FAILED),
     ],
 )
 async def test_what_a_dongle_answers_becomes_a_reason(
@@ -636,6 +638,7 @@ async def test_what_a_dongle_answers_becomes_a_reason(
     with pytest.raises(ConnectError) as caught:
         await bumble_host("usb:0")
     assert caught.value.reason is expected
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -279,6 +279,12 @@ class Peripheral:
         try:
             for count in itertools.count(1):
                 one = await self._next()
+                if self._connection is not connection:
+                    # Our cancellation can get lost inside asyncio.wait_for (Python 3.11), where Bumble waits for a
+                    # confirmation; whose turn it is now has a sender of its own.
+                    self._queue.appendleft(one)
+                    self._queued.set()
+                    return
                 if one.uuid:
                     await self._notify(connection, one)
                     if count % DRAIN_EVERY == 0:

@@ -371,15 +371,21 @@ def _trouble(hci_string: str, scheme: str, rest: str, error: Exception) -> Targe
         return ConnectError(
             f"{hci_string} is in use", reason=ConnectReason.BUSY, hint="the system's own Bluetooth must let go of it"
         )
-    if isinstance(error, TransportInitError) or kind in ("USBErrorNoDevice", "USBErrorNotFound"):
+    absent = isinstance(error, TransportInitError | FileNotFoundError)
+    if absent or kind in ("USBErrorNoDevice", "USBErrorNotFound"):
         return ConnectError(
-            f"there is no Bluetooth controller at {hci_string}: {error}",
+            f"there is no Bluetooth controller at {hci_string}: {describe(error)}",
             reason=ConnectReason.NOT_FOUND,
             hint="check that the dongle is plugged in, and its number",
         )
-    if isinstance(error, TransportSpecError | ValueError | AssertionError | IndexError | KeyError):
+    misread = isinstance(error, TransportSpecError | ValueError | AssertionError | IndexError | KeyError)
+    if misread and kind != "NoBackendError":  # pyusb's word for a missing libusb
         return TargetError(f'"{hci_string}" names no Bluetooth controller', hint=f"for example {EXAMPLES[scheme]}")
-    return ConnectError(f"{hci_string} could not be opened: {describe(error)}", reason=ConnectReason.FAILED)
+    return ConnectError(
+        f"{hci_string} could not be opened: {describe(error)}",
+        reason=ConnectReason.FAILED,
+        hint="check that this system lets programs at it (libusb for USB), or try another way, such as serial:",
+    )
 
 
 async def _wake(device: Device, hci_string: str) -> None:
@@ -398,5 +404,7 @@ async def _wake(device: Device, hci_string: str) -> None:
     error = asyncio.CancelledError("it is gone") if task.cancelled() else task.exception()
     if error is not None:
         raise ConnectError(
-            f"the Bluetooth controller at {hci_string} does not work: {describe(error)}", reason=ConnectReason.FAILED
+            f"the Bluetooth controller at {hci_string} does not work: {describe(error)}",
+            reason=ConnectReason.FAILED,
+            hint="unplug the dongle and plug it in again, or start the simulator again",
         ) from error
