@@ -88,7 +88,7 @@ async def open_target(target: Target, access: Access) -> Lock:
         return await _open_image(target, profile)
     if target.scheme == "ble":
         dial = targets_ble.radio(target.address, target.options, access.trace)
-        return await _open_connection(dial, target, profile, _held(access))
+        return await open_dialled(dial, target, profile, _held(access))
     return await _Caller(target, profile, access).open()
 
 
@@ -144,10 +144,14 @@ def _ble_door(target: Target, profile: Profile | None, credential: Credential | 
     )
 
 
-async def _open_connection(
+async def open_dialled(
     dial: targets_ble.Dial, target: Target, profile: Profile | None, held: dict[str, Credential]
 ) -> Lock:
-    """Dial, recognise the family, and go through its door."""
+    """Dial, recognise the family, and go through its door; `held` is the tables of a credential file.
+
+    Raises:
+        ConnectError, ConfigError, RefusedError, LinkError: as `open_target`.
+    """
     connection = await dial()
     try:
         family = targets_ble.family_of(connection, profile.family if profile else None, target.text)
@@ -313,7 +317,7 @@ async def open_on_unit(
     named = profile or (unit.profile if unit.profile.name != unit.profile.family else None)
     if unit.gatt_device is not None:
         dial = targets_ble.memory(unit, faults, access.trace if access else None)
-        return await _open_connection(dial, target, named, {unit.profile.family: credential} if credential else {})
+        return await open_dialled(dial, target, named, {unit.profile.family: credential} if credential else {})
     datagrams = unit.device is unit.datagram_device
     link: Any = MemoryLink.open(unit.device, instant=instant, faults=faults, datagrams=datagrams)
     try:

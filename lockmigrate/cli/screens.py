@@ -5,6 +5,7 @@ A backup whose signer is unknown says so before anything else; gaps and losses s
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -162,7 +163,8 @@ def _scan(result: ScanResult) -> list[Block]:
 
 def _pair(result: PairResult) -> list[Block]:
     rows = [*unit_facts(result.unit, "paired"), ("keys", f"{result.credential_file} (readable by you alone)")]
-    return [Facts(rows), Line(), Line(f"next: lockmigrate backup {result.unit.target} --credential-file FILE")]
+    file = shlex.quote(result.credential_file)
+    return [Facts(rows), Line(), Line(f"next: lockmigrate backup {result.unit.target} --credential-file {file}")]
 
 
 def _unpair(result: UnpairResult) -> list[Block]:

@@ -38,7 +38,7 @@ async def opened(ctx: Context, target: Target, *, position: int = 0) -> AsyncIte
         say("warning", f"{credential} is readable by others; chmod 600 {credential}")
     access = Access(profile=ctx.unit.profile, credential_file=credential, trace=trace)
     note_target(target.text)
-    waiting = asyncio.get_running_loop().call_later(PATIENCE_S, _still_looking, ctx)
+    waiting = asyncio.get_running_loop().call_later(PATIENCE_S, _still_looking, ctx, target)
     try:
         lock = await open_target(target, access)
     finally:
@@ -55,9 +55,12 @@ async def rest(lock: Lock, *, asking: bool) -> None:
         await lock.rest()
 
 
-def _still_looking(ctx: Context) -> None:
+def _still_looking(ctx: Context, target: Target) -> None:
     if not ctx.common.json and sys.stderr.isatty():
-        say("note", "no answer yet: other speeds and other kinds of units are tried, up to 15 s in all")
+        if target.scheme == "ble":
+            say("note", "not heard yet: some locks sleep until they are touched; listening for 15 s in all")
+        else:
+            say("note", "no answer yet: other speeds and other kinds of units are tried, up to 15 s in all")
 
 
 def targets(*texts: str) -> tuple[Target, ...]:

@@ -51,6 +51,11 @@ class Characteristics:
     """Pairs as section 5 says."""
     opener: bool = False
 
+    @property
+    def highest_pin(self) -> int:
+        """Four digits, six from generation 5 on (section 11)."""
+        return 999_999 if self.fifth else 9999
+
 
 GENERATIONS: Final = (
     Characteristics(

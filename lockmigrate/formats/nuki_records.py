@@ -25,6 +25,8 @@ LOG_HEAD_BYTES: Final = 48
 UNLIMITED: Final = bytes(TAIL_BYTES)
 ENDED: Final = bytes.fromhex("d0070101000000" + "d0070102000000" + "00" + "0000" + "0000")
 """A tail that ended on 2000-01-02: with it a new code opens nothing until it is what it shall be."""
+PENDING: Final = bytes.fromhex("320801010c0000" + "320801020c0000" + "00" + "0000" + "0000")
+"""A tail of one day in 2098: for locks that take no window that has ended."""
 
 DATE: Final = Struct(
     "year" / Int16ul, "month" / Int8ul, "day" / Int8ul, "hour" / Int8ul, "minute" / Int8ul, "second" / Int8ul
@@ -201,9 +203,14 @@ class CodeRow:
     def rights(self) -> tuple[str, bytes, bool, bool, bytes]:
         """What makes two codes of two locks the same: digits, name, whether enabled, and the limit where there is one.
 
-        The bytes of a limit that is switched off mean nothing.
+        The bytes of a limit that is switched off mean nothing, nor do those behind the zero that ends a name.
         """
-        return self.digits, self.name, self.enabled, self.limited, self.limit
+        return self.digits, cut_name(self.name), self.enabled, self.limited, self.limit
+
+    @property
+    def opens(self) -> tuple[bool, bool, bytes]:
+        """The part of `rights` that says when it opens."""
+        return self.rights[2:]
 
     @property
     def limit(self) -> bytes:
@@ -247,11 +254,17 @@ class WantedCode:
     @property
     def rights(self) -> tuple[str, bytes, bool, bool, bytes]:
         """See `CodeRow.rights`."""
-        return self.digits, self.name, self.enabled, self.limited, self.tail if self.limited else UNLIMITED
+        return self.digits, cut_name(self.name), self.enabled, self.limited, self.tail if self.limited else UNLIMITED
 
-    def added(self, *, ended: bool = False) -> bytes:
-        """Return the payload of Add Keypad Code; `ended`: with a limit that lets nobody in yet."""
-        limited, tail = (True, ENDED) if ended else (self.limited, self.rights[-1])
+    @property
+    def opens(self) -> tuple[bool, bool, bytes]:
+        """See `CodeRow.opens`."""
+        return self.rights[2:]
+
+    def added(self, *, ended: bool = False, pending: bool = False) -> bytes:
+        """Return the payload of Add Keypad Code; `ended`, `pending`: with a limit that lets nobody in for now."""
+        shut = ENDED if ended else PENDING if pending else None
+        limited, tail = (self.limited, self.rights[-1]) if shut is None else (True, shut)
         return build(
             NEW_CODE, {"code": int(self.digits), "name": self.name, "limited": limited, "tail": tail}, "a keypad code"
         )
@@ -289,10 +302,14 @@ def unpack_code(value: bytes) -> WantedCode:
     )
 
 
-def wanted(row: CodeRow, digits: str | None = None) -> WantedCode:
-    """Return a code of the old lock as the new one shall hold it, under other digits if any are given."""
+def wanted(row: CodeRow) -> WantedCode:
+    """Return a code of the old lock as the new one shall hold it."""
     return WantedCode(
-        digits=digits or row.digits, name=row.name, enabled=row.enabled, limited=row.limited, tail=row.limit
+        digits=row.digits,
+        name=cut_name(row.name),
+        enabled=row.enabled,
+        limited=row.limited,
+        tail=row.limit,
     )
 
 
@@ -367,6 +384,11 @@ def announced_of(table: bytes) -> int | None:
         raise FrameError("a list without its head")
     number = int.from_bytes(table[:2], "little")
     return None if number == 0xFFFF else number
+
+
+def cut_name(raw: bytes) -> bytes:
+    """Return a zero padded name of as many bytes without the rubbish behind its first zero (9.6)."""
+    return raw.split(b"\x00", 1)[0].ljust(len(raw), b"\x00")
 
 
 def text_of(raw: bytes) -> str | None:

@@ -378,7 +378,9 @@ def _coverage(tables: Mapping[str, bytes], variant: Mapping[str, Any]) -> dict[s
                 return Coverage(state="unsupported", why=f"the lock does not give out {what}")
             return Coverage(state="not_asked")
         read, told = sum(1 for _ in split_list(tables[name])), announced_of(tables[name])
-        return Coverage(state="full" if told in (None, read) else "partial", device_count=told, read_count=read)
+        # Whether the log's number is that of all entries or of the first page is unconfirmed (section 6).
+        whole = told is None or told == read or (name == LOG_TABLE and told < read)
+        return Coverage(state="full" if whole else "partial", device_count=told, read_count=read)
 
     opener = variant.get("generation") == "opener"
     settings = Coverage(state="full" if CONFIG_TABLE in tables and ADVANCED_TABLE in tables else "not_asked")

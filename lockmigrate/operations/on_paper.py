@@ -108,7 +108,9 @@ def _formats(profile: Profile, size: int | None) -> tuple[str, ...]:
         return tuple(f"zk/zkfinger/{version}" for version in ([stated] if stated else [9, 10]))
     if profile.family == "gt511":
         return (gt511_format_id(profile.name, "*"),)
-    return (f5_format_id("*", size),)
+    if profile.family == "f5":
+        return (f5_format_id("*", size),)
+    return ()  # these give no template out
 
 
 def _params(profile: Profile) -> SysParams | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from msgspec.structs import replace as changed
 
-from lockmigrate.errors import ConfigError, Unsupported, WrongCredential
+from lockmigrate.errors import ConfigError, LinkError, Unsupported, WrongCredential
 from lockmigrate.model.results import PairResult, Unit, UnpairResult
 from lockmigrate.protocols import Lock, Uncounted
 from lockmigrate.protocols.credentials import read_credentials, write_credential
@@ -57,18 +57,20 @@ async def pair(target: Target, access: Access, path: Path, *, pin: int | None = 
             door = replace(door, credential=module.with_pin(door.credential, pin))
         credential = await module.pair_unit(connection, door)
         write_credential(path, family, credential)
-        lock = await module.open_unit(connection, replace(door, credential=credential))
+        lock = None
         try:
+            lock = await module.open_unit(connection, replace(door, credential=credential))
             if isinstance(lock, Uncounted):
                 await lock.count()
             unit = await lock.identify()
-        except WrongCredential as error:
-            error.hint = (
-                f"the lock is paired and its keys are in {path}; correct the PIN there. {error.hint or ''}".strip()
-            )
+        except (WrongCredential, LinkError) as error:
+            wrong = isinstance(error, WrongCredential)
+            then = "correct the PIN there" if wrong else "info with that file goes on from here"
+            error.hint = f"the lock is paired and its keys are in {path}: {then}. {error.hint or ''}".strip()
             raise
         finally:
-            await lock.close()
+            if lock is not None:
+                await lock.close()
     finally:
         await connection.close()
     return PairResult(unit=unit, credential_file=str(path), warnings=unit.warnings)

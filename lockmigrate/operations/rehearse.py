@@ -47,6 +47,13 @@ _DOUBTS: Final[tuple[tuple[str, Choice], ...]] = (
     ("user-id-duplicate", "write"),
     ("uid-duplicate", "skip"),
     ("user-missing", "skip"),
+    ("pin-length", "skip"),
+    ("pin-alphabet", "skip"),
+    ("pin-prefix", "skip"),
+    ("pin-duplicate", "skip"),
+    ("schedule-unreadable", "skip"),
+    ("schedule-unsupported", "skip"),
+    ("zone-differs", "skip"),
 )
 """How questions that a person has to answer are answered in a rehearsal: what can be written is."""
 _POLICY: Final = Policy(

@@ -266,7 +266,7 @@ async def _try_size(prepared: Prepared) -> None:
 
 def _shaken(plan: Plan, failed: set[StepId]) -> dict[str, Done]:
     """Find records that were equal before and may not be any more: some units take away more than they are told to."""
-    detail = "something beside it could not be taken away for certain, so this was not proven either; restore again"
+    detail = "something that it rests on could not be done for certain, so this was not proven either; restore again"
     return {
         record.key: Done(key=record.key, status="differs", code="read-back-differs", detail=detail)
         for record in plan.records

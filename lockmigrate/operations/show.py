@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from lockmigrate.model.document import Snapshot
-from lockmigrate.model.records import CardData, PinData, Schedule
+from lockmigrate.model.records import AppKeyData, CardData, LockSchedule, PinData, Schedule
 from lockmigrate.model.results import ShowResult
 from lockmigrate.model.secret import Secret
 from lockmigrate.operations.opening import Opened
+
+_KINDS: Final = {"PIN": "pin", "RFID": "card", "AppKey": "access_key"}
+_DAYS: Final = ("Mo", "Tu", "We", "Th", "Fr", "Sa", "Su")
 
 
 def show(opened: Opened, *, reveal: bool = False) -> ShowResult:
@@ -36,7 +39,7 @@ def show(opened: Opened, *, reveal: bool = False) -> ShowResult:
 def _visible(snapshot: Snapshot, *, reveal: bool) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [*_people(snapshot)]
     for item in snapshot.credentials:
-        kind = {"PIN": "pin", "RFID": "card"}.get(item.credential_type, item.credential_type.lower())
+        kind = _KINDS.get(item.credential_type, item.credential_type.lower())
         row: dict[str, Any] = {
             "key": item.key,
             "kind": kind,
@@ -44,9 +47,13 @@ def _visible(snapshot: Snapshot, *, reveal: bool) -> list[dict[str, Any]]:
             "state": item.data_state if item.status == "enabled" else item.status,
             "name": item.name if isinstance(item.name, str) else None,
             "duress": item.duress or None,
+            "schedules": _keys(item.schedules) or None,
+            "linked_to": item.linked_to if isinstance(item.linked_to, str) else None,
         }
         if item.template is not None:
             row |= {"format": item.template.template_format, "size_bytes": item.template.size}
+        elif isinstance(item.data, AppKeyData):
+            row["device"] = item.data.kind
         elif isinstance(item.data, PinData | CardData):
             value = item.data.digits if isinstance(item.data, PinData) else item.data.number
             row["value"] = str(value.reveal()) if reveal else "hidden"
@@ -56,6 +63,7 @@ def _visible(snapshot: Snapshot, *, reveal: bool) -> list[dict[str, Any]]:
         {"key": table.key, "kind": "combination", "groups": _keys(table.groups)} for table in snapshot.combinations
     ]
     rows += [{"key": table.key, "kind": "schedule", "days": _week(table)} for table in snapshot.schedules]
+    rows += [_timer(timer) for timer in snapshot.lock_schedules]
     for setting in snapshot.settings:
         secret = setting.hidden if isinstance(setting.hidden, Secret) else None
         rows.append(
@@ -93,10 +101,45 @@ def _keys(keys: tuple[str, ...]) -> str:
     return ", ".join(keys)
 
 
+def _timer(timer: LockSchedule) -> dict[str, Any]:
+    state = "disabled" if not timer.enabled else None
+    row = {
+        "key": timer.key,
+        "kind": "lock_schedule",
+        "state": state,
+        "days": f"{_days(timer.days_mask)} {timer.start}",
+        "action": timer.action,
+    }
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _days(mask: int) -> str:
+    """Name the days of a mask (bit 0 Sunday), Monday first; runs of three or more in short."""
+    if mask & 0x7F == 0x7F:
+        return "daily"
+    on = [day for day in range(7) if mask >> ((day + 1) % 7) & 1]
+    parts: list[str] = []
+    for first in (day for day in on if day - 1 not in on):
+        last = first
+        while last + 1 in on:
+            last += 1
+        if last - first >= 2:
+            parts.append(f"{_DAYS[first]}-{_DAYS[last]}")
+        else:
+            parts += [_DAYS[day] for day in range(first, last + 1)]
+    return ",".join(parts) or "no day"
+
+
 def _week(schedule: Schedule) -> str:
-    """Seven windows, Sunday first; one where all days are alike."""
+    """Seven windows, Sunday first; one where all days are alike. Or the days and hours, or the dates."""
     if schedule.kind == "Unknown":
         return f"unknown: {schedule.why}"
+    if schedule.kind == "YearDay":
+        sides = (("from", schedule.start_utc), ("until", schedule.end_utc))
+        return " ".join(f"{word} {side}" for word, side in sides if isinstance(side, str))
+    if schedule.kind == "WeekDay" and isinstance(schedule.days_mask, int):
+        hours = f" {schedule.start}-{schedule.end}" if isinstance(schedule.start, str) else ""
+        return f"{_days(schedule.days_mask)}{hours}"
     windows = [f"{day.start}-{day.end}" for day in schedule.days]
     return windows[0] if len(set(windows)) == 1 else " ".join(windows)
 

@@ -2,7 +2,7 @@
 
 A new lock numbers its records itself. A code is known by its digits, of which a lock holds none twice; it is done when
 digits, name, limit and whether it is enabled are what the backup has. A right never grows on the way: the lock's time
-zone is right before a code with hours of the day is written.
+zone is right before a code with hours of the day is written, and where it cannot be made right, such a code is refused.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from lockmigrate.model.document import Snapshot
-from lockmigrate.model.records import AppKeyData, Credential, LockSchedule, PinData, Schedule, Setting
+from lockmigrate.model.records import AppKeyData, Credential, PinData, Schedule
 from lockmigrate.model.results import RecordResult, Unit
 from lockmigrate.model.steps import Fitted, Step
+from lockmigrate.planning.codes_settings import CodeSettings
+from lockmigrate.planning.codes_timers import CodeTimers, whole
 from lockmigrate.planning.draft import Draft, StepId
 from lockmigrate.planning.pins import unfit
 from lockmigrate.planning.policy import Policy, decided, overridden
@@ -23,12 +25,8 @@ from lockmigrate.planning.settings import missing_by_name, plan_access_keys
 
 HELD: Final = "held/"
 """Before the key of a record of the target's own, as `formats.fitted` has it."""
-ZONE: Final = ("timezone_offset_min", "dst_mode", "timezone_id")
-CYLINDER: Final = ("unlocked_offset", "locked_offset", "single_locked_offset", "unlocked_to_locked_offset",
-                   "detached_cylinder")  # fmt: skip
-"""What `--with cylinder` moves: right only on the same door and cylinder."""
-LAST: Final = "pairing_enabled"
-"""What opens the lock to newcomers is written when all else is done (6.1)."""
+OTHER_DOOR: Final = "the backup is of an Opener, which opens another door and means other things by its actions"
+ZONE_OPEN: Final = "it goes by local hours, and the new lock's time zone cannot be made that of the old one"
 
 
 def plan_codes(
@@ -41,11 +39,12 @@ def plan_codes(
     fitted: Mapping[str, Fitted],
 ) -> None:
     """Fill a draft for a lock of this kind."""
-    settings = _Settings(source, target, policy)
+    staying = policy.existing == "merge" and _own_hours(source, target, fitted)
+    settings = CodeSettings(source, target, policy, staying=staying)
     settings.work()
-    codes = _Codes(source, target, unit, policy, unconfirmed, fitted, settings.zone_steps)
+    codes = _Codes(source, target, unit, policy, unconfirmed, fitted, settings)
     codes.work()
-    timers = _Timers(source, target, policy, unconfirmed)
+    timers = CodeTimers(source, target, policy, unconfirmed, settings, other_door=is_other_door(source, target))
     timers.work()
     keys, key_steps = plan_access_keys(source, target, policy)
     draft.records += [*codes.records, *timers.records, *settings.records, *keys]
@@ -55,13 +54,30 @@ def plan_codes(
     draft.overwrites = [*codes.overwrites, *timers.overwrites]
     draft.removals = [*codes.surplus, *timers.surplus]
     gone = [*codes.removal_steps(), *timers.removal_steps()] if policy.existing == "replace" else []
-    draft.steps += [*settings.first, *gone, *codes.steps, *timers.steps, *settings.last, *key_steps]
-    draft.needs |= codes.needs
-    draft.warnings += [*settings.warnings, *missing_by_name(draft.records, policy)]
+    # What goes goes first: by another time zone it would open at other hours meanwhile.
+    draft.steps += [*gone, *settings.first, *codes.steps, *timers.steps, *settings.last, *key_steps]
+    draft.needs |= codes.needs | timers.needs
+    draft.warnings += missing_by_name(draft.records, policy)
     if codes.steps and unit.details.get("keypad", "") is None:
         draft.warnings.append(
             "no-keypad: the new lock reports no keypad; whether it stores codes before one is paired is unconfirmed"
         )
+
+
+def is_other_door(source: Snapshot, target: Snapshot) -> bool:
+    """Whether the backup is of an Opener and the target is none: other codes, and actions that mean other things."""
+    return source.lock.protocol.get("variant") == "opener" != target.lock.protocol.get("variant")
+
+
+def _own_hours(source: Snapshot, target: Snapshot, fitted: Mapping[str, Fitted]) -> bool:
+    """Whether the target holds what goes by local hours and is not the backup's."""
+    mine = {value.record for key, value in fitted.items() if not key.startswith(HELD)}
+    weekly = {limit.origin.get("holder") for limit in target.schedules if limit.kind != "YearDay"}
+    codes = [item for item in target.credentials if item.credential_type == "PIN" and item.key in weekly]
+    timers = {whole(source, item) for item in source.lock_schedules}
+    return any(fitted[f"{HELD}{item.key}"].record not in mine for item in codes) or any(
+        whole(target, item) not in timers for item in target.lock_schedules
+    )
 
 
 class _Codes:
@@ -75,11 +91,14 @@ class _Codes:
         policy: Policy,
         unconfirmed: frozenset[str],
         fitted: Mapping[str, Fitted],
-        zone_steps: tuple[StepId, ...],
+        settings: CodeSettings,
     ) -> None:
         self._source, self._policy, self._unconfirmed, self._fitted = source, policy, unconfirmed, fitted
         self._capability = unit.capabilities.credentials.pin
-        self._zone_steps = zone_steps
+        self._settings = settings
+        self._other_door = is_other_door(source, target)
+        coverage = target.coverage.get("credentials")
+        self._silent = coverage is not None and coverage.state == "unsupported"
         self._limits = {item.key: item for item in source.schedules}
         self._held = {_digits(item): item for item in target.credentials if item.credential_type == "PIN"}
         self._wanted: dict[str, str] = {}
@@ -111,12 +130,24 @@ class _Codes:
             return self._ask(result, "pin-duplicate", f"the backup holds these digits as {self._wanted[digits]} too")
         self._wanted[digits] = item.key
         there = self._held.get(digits)
+        if self._by_hours(item):
+            if self._settings.zone_open:
+                result = self._widens(result, "zone-differs", ZONE_OPEN)
+                if result.outcome != "copy":
+                    return result
+            self.needs["put", item.key] = self._settings.zone_steps
         if there is not None and self._equal(item, there):
             # Before any other question: what an interrupted run has finished is not asked about again (decision 19).
             self._kept.add(digits)
             return replace(result, done=True, proof="V4")
         if self._capability is not None and self._capability.writable != "data":
             return self._refused(result, "writing to a unit of this kind is not supported: sources disagree about it")
+        if self._silent:
+            return self._ask(result, "no-keypad", "the new lock does not answer when it is asked for keypad codes")
+        if self._other_door:
+            result = self._widens(result, "other-family", OTHER_DOOR)
+            if result.outcome != "copy":
+                return result
         for code, detail in self._fitted[item.key].questions:
             return self._ask(result, code, detail)
         if wrong := unfit(digits, self._capability):
@@ -166,8 +197,10 @@ class _Codes:
             was_empty=there is None or torn,
         )
         self.steps.append(step)
-        if any(self._limits[key].kind != "YearDay" for key in item.schedules if key in self._limits):
-            self.needs["put", item.key] = self._zone_steps
+
+    def _by_hours(self, item: Credential) -> bool:
+        """Whether its limits go by local hours, as far as is known."""
+        return any(self._limits[key].kind != "YearDay" for key in item.schedules if key in self._limits)
 
     def _equal(self, mine: Credential, theirs: Credential) -> bool:
         held = self._fitted.get(f"{HELD}{theirs.key}")
@@ -190,6 +223,12 @@ class _Codes:
         if answer is None:
             return asked
         return replace(asked, outcome="skip" if answer.choice == "skip" else "copy")
+
+    def _widens(self, result: RecordResult, reason: str, detail: str) -> RecordResult:
+        """Refuse a code that might open when the old lock would not; only an answer to it by its key overrides that."""
+        refused = replace(result, outcome="refuse", reasons=(*result.reasons, reason), detail=detail)
+        choice = overridden(refused, self._policy)
+        return refused if choice is None else replace(refused, outcome="skip" if choice == "skip" else "copy")
 
     def _refused(self, result: RecordResult, detail: str) -> RecordResult:
         refused = replace(result, outcome="refuse", reasons=("no-public-layout",), detail=detail)
@@ -215,7 +254,15 @@ class _Codes:
         """Steps that take the surplus away."""
         gone = [item for digits, item in self._held.items() if digits not in self._kept]
         return [
-            Step(key=item.key, kind="pin", action="remove", origin=dict(item.origin), was_empty=False) for item in gone
+            Step(
+                key=item.key,
+                kind="pin",
+                action="remove",
+                origin=dict(item.origin),
+                value=self._fitted[f"{HELD}{item.key}"].record,
+                was_empty=False,
+            )
+            for item in gone
         ]
 
 
@@ -267,121 +314,3 @@ def _shared(limit: Schedule, holder: RecordResult | None) -> RecordResult:
         done=holder.done,
         follows=holder.key,
     )
-
-
-class _Timers:
-    """Works out what becomes of timers; a lock may hold the same one twice."""
-
-    def __init__(self, source: Snapshot, target: Snapshot, policy: Policy, unconfirmed: frozenset[str]) -> None:
-        self._source, self._policy, self._unconfirmed = source, policy, unconfirmed
-        self._left = list(target.lock_schedules)
-        self._bytes = {
-            id(item): _raw(snapshot, item) for snapshot in (source, target) for item in snapshot.lock_schedules
-        }
-        self.records: list[RecordResult] = []
-        self.steps: list[Step] = []
-        self.overwrites: list[str] = []
-
-    def work(self) -> None:
-        """Fill `records` and `steps`; whole matches go first, so that a half one takes nobody else's place."""
-        done = {item.key for item in self._source.lock_schedules if self._take(item, whole=True) is not None}
-        for item in self._source.lock_schedules:
-            result = RecordResult(key=item.key, kind="lock_schedule", outcome="copy")
-            if item.key in done:
-                self.records.append(replace(result, done=True, proof="V4"))
-                continue
-            torn = item.key in self._unconfirmed
-            there = self._take(item, whole=False) if torn or self._policy.existing != "merge" else None
-            if there is not None and not torn:
-                self.overwrites.append(there.key)
-            self.records.append(result)
-            self.steps.append(
-                Step(
-                    key=item.key,
-                    kind="lock_schedule",
-                    action="put",
-                    origin={} if there is None else dict(there.origin),
-                    value=self._bytes[id(item)],
-                    was_empty=there is None or torn,
-                )
-            )
-
-    def _take(self, item: LockSchedule, *, whole: bool) -> LockSchedule | None:
-        """Take a timer of the target that does the same at the same time; `whole`: and is on or off as this one."""
-        mine = self._bytes[id(item)]
-        for there in self._left:
-            theirs = self._bytes[id(there)]
-            if theirs[2:] == mine[2:] and (not whole or bool(theirs[1]) == bool(mine[1])):
-                self._left.remove(there)
-                return there
-        return None
-
-    @property
-    def existing(self) -> list[str]:
-        """Timers on the target that the plan would not write, or would switch."""
-        return [*(item.key for item in self._left), *self.overwrites]
-
-    @property
-    def surplus(self) -> list[str]:
-        return [item.key for item in self._left]
-
-    def removal_steps(self) -> list[Step]:
-        """Steps that take the surplus away."""
-        return [
-            Step(key=item.key, kind="lock_schedule", action="remove", origin=dict(item.origin), was_empty=False)
-            for item in self._left
-        ]
-
-
-def _raw(snapshot: Snapshot, item: LockSchedule) -> bytes:
-    return snapshot.bytes_of(item.raw[0])
-
-
-class _Settings:
-    """Works out what becomes of settings."""
-
-    def __init__(self, source: Snapshot, target: Snapshot, policy: Policy) -> None:
-        self._source, self._policy = source, policy
-        self._held = {item.key: item for item in target.settings}
-        self.records: list[RecordResult] = []
-        self.first: list[Step] = []
-        self.last: list[Step] = []
-        self.warnings: list[str] = []
-
-    def work(self) -> None:
-        """Fill `records`, `first` and `last`."""
-        for item in sorted(self._source.settings, key=lambda item: _name(item) not in ZONE):
-            self.records.append(self._judge(item))
-        order = {item.key: number for number, item in enumerate(self._source.settings)}
-        self.records.sort(key=lambda record: order[record.key])
-
-    def _judge(self, item: Setting) -> RecordResult:
-        result = RecordResult(key=item.key, kind="setting", outcome="copy")
-        name, there = _name(item), self._held.get(item.key)
-        named = "cylinder" in self._policy.with_ and name in CYLINDER
-        if item.device_bound and not named:
-            return replace(result, outcome="skip", reasons=("device-bound",))
-        if there is not None and there.value == item.value:
-            return replace(result, done=True, proof="V4")
-        if there is None:
-            if name in ZONE:
-                self.warnings.append(
-                    f"zone-differs: the new lock has no setting {name}; hours of the day are kept as they are"
-                )
-            return replace(result, outcome="skip", reasons=("setting-unsupported",))
-        step = Step(key=item.key, kind="setting", action="put", origin={}, value=item.value, was_empty=False)
-        (self.last if name == LAST else self.first).append(step)
-        return replace(result, detail=f"{there.value} → {item.value}")
-
-    @property
-    def zone_steps(self) -> tuple[StepId, ...]:
-        """What has to be right before hours of the day mean anything."""
-        return tuple(("put", step.key) for step in self.first if _bare(step.key) in ZONE)
-
-
-def _name(item: Setting) -> str:
-    return _bare(item.key)
-
-
-def _bare(key: str) -> str:
-    return key.partition(".")[2]

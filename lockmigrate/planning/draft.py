@@ -104,7 +104,8 @@ class Draft:
         return blocked
 
     def _people(self) -> bool:
-        return any(item.kind in BIOMETRIC for item in self.records)
+        """Whether anybody's body moves along; who enrols again consents at the door."""
+        return any(item.kind in BIOMETRIC and item.outcome not in ("re_enrol", "skip") for item in self.records)
 
     def _consent(self, policy: Policy, unit: Unit) -> list[str]:
         if not self._people() or policy.consent_ref or unit.simulated:

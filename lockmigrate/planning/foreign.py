@@ -28,6 +28,7 @@ _FATES: Final[dict[Kind, tuple[Outcome, str]]] = {
     "group": ("refuse", "other-family"),
     "combination": ("refuse", "other-family"),
     "schedule": ("refuse", "other-family"),
+    "lock_schedule": ("refuse", "other-family"),
     "setting": ("skip", "setting-unsupported"),
     "access_key": ("skip", "admin-not-migrated"),
     "log": ("skip", "log"),
@@ -57,6 +58,7 @@ def _records(snapshot: Snapshot) -> list[tuple[Kind, Any]]:
         *(("group", item) for item in snapshot.groups),
         *(("combination", item) for item in snapshot.combinations),
         *(("schedule", item) for item in snapshot.schedules),
+        *(("lock_schedule", item) for item in snapshot.lock_schedules),
         *(("setting", item) for item in snapshot.settings),
         *(("access_key", item) for item in snapshot.access_keys),
     ]

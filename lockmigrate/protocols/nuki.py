@@ -14,14 +14,10 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from lockmigrate.errors import FrameError, NoAnswer, RefusedError, Unsupported, WrongCredential
-from lockmigrate.formats import parse
 from lockmigrate.formats.nuki import FAMILY, Cmd, Refusal
 from lockmigrate.formats.nuki_config import Facts, parse_facts, time_zone
 from lockmigrate.formats.nuki_log import log_index
 from lockmigrate.formats.nuki_records import (
-    FINGERPRINT,
-    ID_TYPES,
-    PERSON,
     STATES_UPDATE_COUNT_AT,
     join_list,
     parse_date,
@@ -39,7 +35,6 @@ from lockmigrate.formats.nuki_tables import (
     TIMERS,
     UPDATE_COUNT,
     capabilities,
-    key_of,
 )
 from lockmigrate.model.document import Gap, Table
 from lockmigrate.model.records import AccessKey
@@ -51,6 +46,7 @@ from lockmigrate.protocols import EVERYTHING, ReadItem, Scope, Section, Touch
 from lockmigrate.protocols.clock import utc_now
 from lockmigrate.protocols.credentials import NukiCredential
 from lockmigrate.protocols.nuki_changes import CODES_FROM_THE_START, Changes
+from lockmigrate.protocols.nuki_gaps import CODES_KEPT, accessories, fingers, people
 from lockmigrate.protocols.nuki_wire import Listing, Wire
 
 BATCH: Final = 50
@@ -289,7 +285,7 @@ class NukiLock:
                     done = len(listing.items)
                     yield Progress(stage=stage, done=done, total=max(done, listing.announced or 0))
             except (RefusedError, NoAnswer) as error:
-                if not self._may_be_absent(name, error):
+                if listing.items or not self._may_be_absent(name, error):
                     raise
                 self._unsupported.add(name)
                 continue
@@ -297,8 +293,10 @@ class NukiLock:
             yield _table(name, join_list(listing.announced, listing.items), len(listing.items), started=started)
             for gap in self._gaps(name, listing.items):
                 yield gap
-        for gap in self._accessories():
+        for gap in accessories(self._found.facts):
             yield gap
+        if CODES in self._unsupported and self._found.has_keypad:
+            yield CODES_KEPT
 
     def _may_be_absent(self, name: str, error: RefusedError | NoAnswer) -> bool:
         """Whether this answer, or silence, means that the lock has no such list."""
@@ -309,7 +307,7 @@ class NukiLock:
         return name != PEOPLE and isinstance(error, RefusedError) and error.status in NOT_THERE
 
     def _gaps(self, name: str, items: list[bytes]) -> Iterable[Gap]:
-        """What each list says about things that the lock keeps to itself."""
+        """Count a list, and yield what it says about things that the lock keeps to itself."""
         if name == CODES:
             self._counts["pins"] = len(items)
             self._names = {int.from_bytes(raw[:2], "little"): text_of(raw[6:26]) or "" for raw in items}
@@ -317,42 +315,9 @@ class NukiLock:
             self._counts["lock_schedules"] = len(items)
         elif name == PEOPLE:
             self._authorisations = len(items)
-            for raw in items[1:]:  # the first is our own (9.2)
-                row = parse(PERSON, raw, "an authorisation")
-                yield Gap(
-                    section="app_keys",
-                    record=f"app_key/{row.authorization_id}",
-                    code="app-invitation",
-                    detail=f'{ID_TYPES.get(row.id_type, "authorisation")} "{text_of(bytes(row.name)) or ""}" '
-                    "has to be invited or paired again",
-                )
+            yield from people(items)
         elif name == FINGERPRINTS:
-            for number, raw in enumerate(items):
-                row = parse(FINGERPRINT, raw, "a fingerprint")
-                of = self._names.get(row.code_id)
-                yield Gap(
-                    section="fingerprints",
-                    record=f"fingerprint/{number}",
-                    code="template-unreadable",
-                    detail=f'"{text_of(bytes(row.name)) or ""}" of {key_of(row.code_id)}'
-                    + (f' "{of}"' if of else "")
-                    + " has to be enrolled again: templates stay in the keypad",
-                )
-
-    def _accessories(self) -> Iterable[Gap]:
-        facts = self._found.facts
-        homekit = facts.homekit in (2, 3)
-        here = (("fob", facts.has_fob), ("keypad", self._found.has_keypad), ("HomeKit", homekit))
-        for name, there in here:
-            if there:
-                yield Gap(
-                    section="accessories",
-                    record=None,
-                    code="app-invitation",
-                    detail=f"a {name} is paired with this lock; it has to be paired with the new one by hand"
-                    if name != "HomeKit"
-                    else "HomeKit is on; it has to be set up with the new lock again",
-                )
+            yield from fingers(items, self._names)
 
     async def _read_log(self) -> AsyncGenerator[ReadItem, None]:
         started = utc_now()
@@ -375,6 +340,10 @@ class NukiLock:
                     raise
                 self._unsupported.add(LOG_TABLE)
                 return
+            except NoAnswer:
+                if not entries or len(entries) < total:
+                    raise
+                break  # where no Status ends a list, silence is what comes after the last entry
             fresh = {log_index(raw): raw for raw in listing.items}
             if fresh.keys() <= entries.keys():
                 break
@@ -420,7 +389,12 @@ class NukiLock:
             RefusedError, LinkError: from the lock.
         """
         held = self._found.credential.authorization_id or 0
-        await self._wire.change(Cmd.REMOVE_AUTHORIZATION, held.to_bytes(4, "little"))
+        try:
+            await self._wire.change(Cmd.REMOVE_AUTHORIZATION, held.to_bytes(4, "little"))
+        except WrongCredential as error:
+            if error.status != Refusal.NOT_AUTHORIZED:
+                raise
+            # It forgot our key before it answered, and can only say so in clear.
 
     async def touch(self, timeout_s: float) -> Touch:
         """A Nuki lock has no sensor that we could ask; see `Lock.touch`."""

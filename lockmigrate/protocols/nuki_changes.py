@@ -1,7 +1,8 @@
-"""Changes on a Nuki lock, each proven by reading back: clock, settings, keypad codes, timers.
+"""Changes on a Nuki lock, each proven by reading back: clock, settings, keypad codes; timers stand in `nuki_timers`.
 
 On the wire a right only grows (neutral-format 6.1): a code that shall be disabled is added with a limit that has ended
-long ago and updated at once. A change whose answer was lost is never repeated: the list is read and tells.
+long ago and updated at once. A change whose answer was lost is never repeated: the list is read and tells. A code that
+reads back as opening otherwise than it shall is taken away again.
 Section numbers are those of the Nuki reference.
 """
 
@@ -10,39 +11,22 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from lockmigrate.errors import FrameError, NoAnswer, RefusedError, Unsupported, WrongCredential
-from lockmigrate.formats.nuki import Cmd, Refusal, refusal_name
+from lockmigrate.formats.nuki import Cmd, refusal_name
 from lockmigrate.formats.nuki_config import ADVANCED, BY_NAME, CONFIG, Value, set_advanced, set_config, values_of
-from lockmigrate.formats.nuki_records import (
-    CodeRow,
-    TimerRow,
-    WantedCode,
-    build_date,
-    parse_code,
-    parse_timer,
-    unpack_code,
-)
+from lockmigrate.formats.nuki_records import CodeRow, WantedCode, build_date, parse_code, unpack_code, wanted
 from lockmigrate.model.results import Progress
 from lockmigrate.model.steps import Done, Step
+from lockmigrate.protocols.nuki_outcomes import LOST, NOT_MEANT, OTHERWISE, Put, changed, gone, refused, taken_back
+from lockmigrate.protocols.nuki_timers import Timers
 from lockmigrate.protocols.nuki_wire import Wire
 
 CODES_FROM_THE_START: Final = bytes.fromhex("0000ffff")
 """Offset 0, count FFFF: a list is asked for whole (section 6)."""
 PREFIX: Final = "setting/nuki."
-_NO_ROOM: Final = "the lock has no room for more"
-_LOST: Final = "the lock did not answer and does not show it"
-
-
-@dataclass(slots=True)
-class _Put:
-    """One code or timer on its way: what came of asking for it."""
-
-    step: Step
-    ident: int | None
-    trouble: Done | None = None
 
 
 class Changes:
@@ -57,7 +41,9 @@ class Changes:
         self._wire = wire
         self._writable = writable
         self._clock_set = False
-        self._refuses_ended = False
+        self._shut = 0
+        """Which form of a code that opens nothing this lock takes."""
+        self._timers = Timers(wire)
 
     async def write(self, steps: Iterable[Step]) -> AsyncGenerator[Done, None]:
         """Carry out steps in their order; neighbours of one kind share the reading that proves them.
@@ -80,7 +66,7 @@ class Changes:
             elif kind == "pin":
                 dones = self._put_codes(group) if action == "put" else self._remove_codes(group)
             elif kind == "lock_schedule":
-                dones = self._put_timers(group) if action == "put" else self._remove_timers(group)
+                dones = self._timers.put(group) if action == "put" else self._timers.remove(group)
             else:
                 raise Unsupported(f"a Nuki lock holds no record of the kind {kind}")
             bearers = {step.key: step for step in group}
@@ -141,7 +127,7 @@ class Changes:
         except NoAnswer:
             return None  # it may have happened: what is read next tells
         except FrameError as error:
-            return error.message
+            return error.message.removeprefix(FrameError("").message)
         return None
 
     async def _config(self) -> bytes:
@@ -164,163 +150,107 @@ class Changes:
         return [parse_code(raw) for raw in items]
 
     async def _put_codes(self, steps: list[Step]) -> AsyncIterator[Done]:
-        puts = [await self._put_code(step) for step in steps]
+        known = {row.code_id: row for row in await self.codes()} if any(step.origin for step in steps) else {}
+        puts = [await self._put_code(step, known) for step in steps]
         held = {row.digits: row for row in await self.codes()}
-        again = False
-        for put in puts:
-            want = _wanted(put.step)
-            there = held.get(want.digits)
-            if there is not None and there.rights != want.rights:
-                # It exists already, or its second half was lost: now its number is known.
-                put.trouble = await self._update_code(put.step.key, want, there.code_id)
-                again = True
-        if again:
+        if await self._finish(puts, held):
             held = {row.digits: row for row in await self.codes()}
+        if narrowed := await self._narrow(puts, held):
+            held = {row.digits: row for row in await self.codes()}
+            for put in narrowed:
+                there = held.get(_wanted(put.step).digits)
+                put.trouble = taken_back(put, "empty" if there is None else None if there.enabled else "disabled")
         for put in puts:
             want = _wanted(put.step)
             there = held.get(want.digits)
             if there is not None and there.rights == want.rights:
                 yield Done(key=put.step.key, status="written", proof="V4")
-            elif put.trouble is not None:
-                yield put.trouble
-            elif there is None:
-                yield Done(key=put.step.key, status="refused", code="write-refused", detail=_LOST)
             else:
-                detail = "the lock shows the code otherwise than it was written"
-                yield Done(key=put.step.key, status="differs", code="read-back-differs", detail=detail)
+                yield put.trouble or (LOST if there is None else OTHERWISE)(put.step.key)
 
-    async def _put_code(self, step: Step) -> _Put:
-        want, ident = _wanted(step), step.origin.get("code_id")
-        if isinstance(ident, int):
-            return _Put(step, ident, await self._update_code(step.key, want, ident))
-        made = await self._add_code(step.key, want, ended=not want.enabled and not self._refuses_ended)
-        if isinstance(made, Done) and not want.enabled and made.code == "write-refused" and not self._refuses_ended:
-            # Whether a lock takes a window that has ended is unconfirmed; without it the code is open for a moment.
-            self._refuses_ended = True
-            made = await self._add_code(step.key, want, ended=False)
+    async def _finish(self, puts: list[Put[CodeRow]], held: Mapping[str, CodeRow]) -> bool:
+        """Write once more what reads back otherwise: of a second half that was lost, the number is known now."""
+        again = False
+        for put in puts:
+            want, there = _wanted(put.step), held.get(_wanted(put.step).digits)
+            if there is not None and there.rights != want.rights and not put.others:
+                put.trouble = await self._update_code(put.step.key, want, there.code_id)
+                again = True
+        return again
+
+    async def _narrow(self, puts: list[Put[CodeRow]], held: Mapping[str, CodeRow]) -> list[Put[CodeRow]]:
+        """Take away what opens otherwise than it shall, or switch it off where another code was there before."""
+        narrowed = []
+        for put in puts:
+            want, there = _wanted(put.step), held.get(_wanted(put.step).digits)
+            if there is None or there.opens == want.opens or put.others:
+                continue
+            if put.step.was_empty:
+                await self._remove(put.step, Cmd.REMOVE_CODE, there.code_id.to_bytes(2, "little"))
+            elif put.before is None or put.before.rights != there.rights:
+                await self._update_code(put.step.key, replace(wanted(there), enabled=False), there.code_id)
+            else:
+                continue  # it is as it was
+            narrowed.append(put)
+        return narrowed
+
+    async def _put_code(self, step: Step, known: Mapping[int, CodeRow]) -> Put[CodeRow]:
+        want, before = _wanted(step), known.get(step.origin.get("code_id", -1))
+        if before is not None and before.digits == want.digits:
+            ident = before.code_id
+            return Put(step, ident, await self._update_code(step.key, want, ident), before)
+        # Also where a number of the plan bears other digits by now: somebody else was there.
+        made = await (self._add_code(step.key, want.added()) if want.enabled else self._add_shut(step.key, want))
         if isinstance(made, Done):
-            return _Put(step, None, made)
+            return Put(step, None, made)
         if not want.enabled and made is not None:
-            return _Put(step, made, await self._update_code(step.key, want, made))
-        return _Put(step, made)
+            return Put(step, made, await self._update_code(step.key, want, made))
+        return Put(step, made)
 
-    async def _add_code(self, key: str, want: WantedCode, *, ended: bool) -> int | Done | None:
+    async def _add_shut(self, key: str, want: WantedCode) -> int | Done | None:
+        """Add a code that shall be disabled so that it opens nothing meanwhile; see `_add_code`.
+
+        Whether a lock takes a window that is over, or one far ahead, is unconfirmed. Where it takes neither, the code
+        is open until it is updated: at once.
+        """
+        forms = (want.added(ended=True), want.added(pending=True), want.added())
+        made: int | Done | None = None
+        for number, payload in enumerate(forms[self._shut :], start=self._shut):
+            made = await self._add_code(key, payload)
+            if not isinstance(made, Done):
+                self._shut = number
+            if not isinstance(made, Done) or made.code != "write-refused":
+                break
+        return made
+
+    async def _add_code(self, key: str, payload: bytes) -> int | Done | None:
         """Add a code; returns its number, None where the answer was lost, or why it was refused."""
         try:
-            answer = await self._wire.ask(
-                Cmd.ADD_CODE, want.added(ended=ended), answer=Cmd.CODE_ID, pin=True, repeatable=False
-            )
+            answer = await self._wire.ask(Cmd.ADD_CODE, payload, answer=Cmd.CODE_ID, pin=True, repeatable=False)
         except NoAnswer:
             return None
         except RefusedError as error:
-            return _refused(key, error)
+            return refused(key, error)
         return int.from_bytes(answer[:2], "little") if len(answer) >= 2 else None
 
     async def _update_code(self, key: str, want: WantedCode, ident: int) -> Done | None:
-        try:
-            await self._wire.change(Cmd.UPDATE_CODE, want.changed(ident))
-        except NoAnswer:
-            return None
-        except RefusedError as error:
-            return _refused(key, error)
-        return None
+        return await changed(self._wire, key, Cmd.UPDATE_CODE, want.changed(ident))
 
     async def _remove_codes(self, steps: list[Step]) -> AsyncIterator[Done]:
-        troubles: dict[str, Done] = {}
+        troubles: dict[str, Done | None] = {}
+        held = {row.code_id: row for row in await self.codes()}
         for step in steps:
-            trouble = await self._remove(step, Cmd.REMOVE_CODE, int(step.origin["code_id"]).to_bytes(2, "little"))
-            if trouble is not None:
-                troubles[step.key] = trouble
+            there = held.get(step.origin["code_id"])
+            if there is not None and isinstance(step.value, bytes) and there.digits != _wanted(step).digits:
+                troubles[step.key] = NOT_MEANT(step.key)
+            elif there is not None:
+                troubles[step.key] = await self._remove(step, Cmd.REMOVE_CODE, there.code_id.to_bytes(2, "little"))
         left = {row.code_id for row in await self.codes()}
         for step in steps:
-            yield _gone(step, int(step.origin["code_id"]) in left, troubles.get(step.key))
+            yield gone(step, step.origin["code_id"] in left, troubles.get(step.key))
 
     async def _remove(self, step: Step, command: int, payload: bytes) -> Done | None:
-        try:
-            await self._wire.change(command, payload)
-        except NoAnswer:
-            return None
-        except RefusedError as error:
-            return _refused(step.key, error)
-        return None
-
-    # ---- timers -----------------------------------------------------------------------------------------------------
-
-    async def timers(self) -> list[TimerRow]:
-        """Read all timers.
-
-        Raises:
-            TornRead, RefusedError, LinkError: as `Wire.listing`.
-        """
-        items = await self._wire.whole(Cmd.REQUEST_TIMERS, b"", entry=Cmd.TIMER_ENTRY, count=Cmd.TIMER_COUNT)
-        return [parse_timer(raw) for raw in items]
-
-    async def _put_timers(self, steps: list[Step]) -> AsyncIterator[Done]:
-        puts = [await self._put_timer(step) for step in steps]
-        held = {row.timer_id: row for row in await self.timers()}
-        if await self._finish_lost(puts, held):
-            held = {row.timer_id: row for row in await self.timers()}
-        for put in puts:
-            want = _timer(put.step)
-            there = held.get(put.ident) if put.ident is not None else None
-            if there is not None and (there.deed, there.enabled) == (want.deed, want.enabled):
-                yield Done(key=put.step.key, status="written", proof="V4")
-            elif put.trouble is not None:
-                yield put.trouble
-            elif there is None:
-                yield Done(key=put.step.key, status="refused", code="write-refused", detail=_LOST)
-            else:
-                detail = "the lock shows the timer otherwise than it was written"
-                yield Done(key=put.step.key, status="differs", code="read-back-differs", detail=detail)
-
-    async def _finish_lost(self, puts: list[_Put], held: Mapping[int, TimerRow]) -> bool:
-        """Find timers whose number was in an answer that got lost, and switch off those that shall be off."""
-        changed = False
-        claimed = {put.ident for put in puts}
-        for put in puts:
-            if put.ident is None and put.trouble is None:
-                want = _timer(put.step)
-                put.ident = next((n for n, row in held.items() if row.deed == want.deed and n not in claimed), None)
-                claimed.add(put.ident)
-                if put.ident is not None and held[put.ident].enabled != want.enabled:
-                    put.trouble = await self._update_timer(put.step.key, want, put.ident)
-                    changed = True
-        return changed
-
-    async def _put_timer(self, step: Step) -> _Put:
-        want, ident = _timer(step), step.origin.get("timer_id")
-        if not isinstance(ident, int):
-            try:
-                answer = await self._wire.ask(
-                    Cmd.ADD_TIMER, bytes(want.deed), answer=Cmd.TIMER_ID, pin=True, repeatable=False
-                )
-            except NoAnswer:
-                return _Put(step, None)
-            except RefusedError as error:
-                return _Put(step, None, _refused(step.key, error))
-            ident = answer[0] if answer else None
-            if want.enabled or ident is None:
-                return _Put(step, ident)
-        return _Put(step, ident, await self._update_timer(step.key, want, ident))
-
-    async def _update_timer(self, key: str, want: TimerRow, ident: int) -> Done | None:
-        try:
-            await self._wire.change(Cmd.UPDATE_TIMER, bytes([ident, want.enabled, *want.deed]))
-        except NoAnswer:
-            return None
-        except RefusedError as error:
-            return _refused(key, error)
-        return None
-
-    async def _remove_timers(self, steps: list[Step]) -> AsyncIterator[Done]:
-        troubles: dict[str, Done] = {}
-        for step in steps:
-            trouble = await self._remove(step, Cmd.REMOVE_TIMER, bytes([int(step.origin["timer_id"])]))
-            if trouble is not None:
-                troubles[step.key] = trouble
-        left = {row.timer_id for row in await self.timers()}
-        for step in steps:
-            yield _gone(step, int(step.origin["timer_id"]) in left, troubles.get(step.key))
+        return await changed(self._wire, step.key, command, payload)
 
     # ---- wiping -----------------------------------------------------------------------------------------------------
 
@@ -330,7 +260,7 @@ class Changes:
         Raises:
             RefusedError, LinkError: from the lock.
         """
-        codes, timers = await self.codes(), await self.timers()
+        codes, timers = await self.codes(), await self._timers.held()
         total = len(codes) + len(timers)
         commands = [(Cmd.REMOVE_CODE, row.code_id.to_bytes(2, "little")) for row in codes]
         commands += [(Cmd.REMOVE_TIMER, bytes([row.timer_id])) for row in timers]
@@ -341,33 +271,3 @@ class Changes:
 
 def _wanted(step: Step) -> WantedCode:
     return unpack_code(step.value if isinstance(step.value, bytes) else b"")
-
-
-def _timer(step: Step) -> TimerRow:
-    return parse_timer(step.value if isinstance(step.value, bytes) else b"")
-
-
-def _refused(key: str, error: RefusedError) -> Done:
-    """A record that the lock does not take; what concerns all of them is raised.
-
-    Raises:
-        WrongCredential: as it was.
-    """
-    if isinstance(error, WrongCredential):
-        raise error
-    if error.status == Refusal.TOO_MANY_ENTRIES:
-        return Done(key=key, status="refused", code="capacity", detail=_NO_ROOM)
-    if error.status == Refusal.CODE_ALREADY_EXISTS:
-        return Done(key=key, status="refused", code="pin-duplicate", detail="the lock has this code already")
-    return Done(
-        key=key,
-        status="refused",
-        code="write-refused",
-        detail=f"the lock refused it: {refusal_name(error.status or 0)}",
-    )
-
-
-def _gone(step: Step, still_there: bool, trouble: Done | None) -> Done:
-    if not still_there:
-        return Done(key=step.key, status="removed", proof="V4")
-    return trouble or Done(key=step.key, status="refused", code="write-refused", detail="the lock still shows it")

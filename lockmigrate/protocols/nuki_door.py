@@ -27,6 +27,7 @@ from lockmigrate.protocols.credentials import Credential, NukiCredential
 from lockmigrate.protocols.door import Door, Sight, profiles_of
 from lockmigrate.protocols.nuki import Found, NukiLock
 from lockmigrate.protocols.nuki_pair import pair
+from lockmigrate.protocols.nuki_refusals import insist_on_pin
 from lockmigrate.protocols.nuki_wire import Wire
 from lockmigrate.transports.gatt import Advertised, Connection
 
@@ -133,7 +134,7 @@ async def pair_unit(link: Connection, door: Door) -> NukiCredential:
     out afterwards.
 
     Raises:
-        ConfigError: no PIN was given.
+        ConfigError: no PIN was given, or one that this lock cannot have.
         RefusedError, LinkError: see `nuki_pair.pair`.
     """
     how = _how(link, door)
@@ -144,6 +145,7 @@ async def pair_unit(link: Connection, door: Door) -> NukiCredential:
             hint="the owner sees it in the app; put security_pin = 1234 in the table [nuki] of the credential file",
             code="no-security-pin",
         )
+    insist_on_pin(given.security_pin, how)
     device = await device_information(link)
     app_id = given.app_id if given.app_id is not None else secrets.randbits(32)
     made = await pair(link, how, peer=door.target, name=NAME, app_id=app_id, pin=given.security_pin)

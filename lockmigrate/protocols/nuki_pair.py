@@ -32,7 +32,8 @@ from lockmigrate.formats.nuki import (
     shared_key,
 )
 from lockmigrate.formats.nuki_records import PERSON_NAME_BYTES
-from lockmigrate.protocols.nuki_wire import ANSWER_S, refusal
+from lockmigrate.protocols.nuki_refusals import refusal
+from lockmigrate.protocols.nuki_wire import ANSWER_S
 from lockmigrate.transports import Link
 from lockmigrate.transports.gatt import Channel, Connection
 
@@ -111,8 +112,8 @@ async def pair(
                 status = await talk.ask(confirmation, Cmd.STATUS)
                 if status != bytes([COMPLETE]):
                     raise UnexpectedReply(expected="Status COMPLETE", received=f"Status {status.hex()}")
-    except LinkError as error:
-        if talk.introduced:
+    except (LinkError, RefusedError) as error:
+        if talk.listed or (talk.introduced and isinstance(error, LinkError)):
             error.hint = f"{error.hint}; {_STRAY}" if error.hint else _STRAY
         raise
     except TimeoutError:
@@ -136,6 +137,8 @@ class _Talk:
         self._framer = ClearFramer()
         self.introduced = False
         """Our data went out: the lock may have stored an entry."""
+        self.listed = False
+        """The lock gave us a number: it has stored one (section 4)."""
 
     async def ask(self, message: Message, answer: Cmd) -> bytes:
         """Send a message in clear and return the payload of the answer."""
@@ -144,6 +147,7 @@ class _Talk:
         await self._link.write(build_clear(message))
         while True:
             got = await self._next()
+            self.listed |= got.command == Cmd.AUTHORIZATION_ID
             if got.command == answer:
                 return got.payload
             if got.command == Cmd.ERROR_REPORT:

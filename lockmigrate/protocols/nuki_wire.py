@@ -19,10 +19,9 @@ from lockmigrate.errors import (
     LinkLost,
     LockmigrateError,
     NoAnswer,
-    RefusedError,
+    Tampered,
     TornRead,
     UnexpectedReply,
-    WrongCredential,
 )
 from lockmigrate.formats.nuki import (
     ACCEPTED,
@@ -34,9 +33,9 @@ from lockmigrate.formats.nuki import (
     Message,
     Refusal,
     SealedFramer,
-    refusal_name,
     seal,
 )
+from lockmigrate.protocols.nuki_refusals import complaint, insist_on_pin, refusal
 from lockmigrate.transports import Link
 from lockmigrate.transports.gatt import Channel, Connection
 
@@ -45,6 +44,8 @@ ENTRY_S: Final = 20.0
 """For one answer, and between two entries of a list (section 6, rule 7)."""
 AFTER_LIST_S: Final = 1.0
 """How long a final Status is waited for once the announced number is there (section 6)."""
+AFTER_STATUS_S: Final = 0.25
+"""How long entries are waited for behind a Status that ends a list too soon; ours: several connection intervals."""
 SLOW_S: Final = 20.0
 """After Status ACCEPTED."""
 TRIES: Final = 2
@@ -57,6 +58,10 @@ _LOST_HINT: Final = (
     "the authorisation is probably lost: the lock was reset, or our entry was removed; pair again "
     "(hold the lock's button for 5 s, then run pair)"
 )
+
+
+class _StaleNonce(Tampered):
+    """The lock says that a nonce is not its last one; a question may be asked once more."""
 
 
 @dataclass(slots=True)
@@ -102,6 +107,8 @@ class Wire:
         self._pumps: list[asyncio.Task[None]] = []
         self._link: Link | None = None
         self._broken: LockmigrateError | None = None
+        self._unanswered = False
+        """A change or a nonce was met with silence: what may still come must not be taken for the next answer."""
         self._heard = False
         self._last_s = 0.0
         self._closed = False
@@ -122,18 +129,29 @@ class Wire:
         assert self._connection is not None  # noqa: S101 - set before, and by `_ready`
         self._link = await self._connection.link(Channel(write=self.how.secret, notify=self.how.secret, response=True))
         clear = await self._connection.link(Channel(write=self.how.clear, notify=self.how.clear, response=True))
-        self._pumps = [
-            asyncio.create_task(self._pump(self._link, SealedFramer(self._key))),
-            asyncio.create_task(self._pump(clear, ClearFramer())),
-        ]
+        self._pumps = [asyncio.create_task(self._pump(self._link)), asyncio.create_task(self._pump_clear(clear))]
         self._last_s = asyncio.get_running_loop().time()
 
-    async def _pump(self, link: Link, framer: SealedFramer | ClearFramer) -> None:
+    async def _pump(self, link: Link) -> None:
+        framer = SealedFramer(self._key)
         try:
             while True:
                 framer.feed(await link.read())
                 while (message := framer.next()) is not None:
                     self._inbox.put_nowait(message)
+        except LockmigrateError as error:
+            self._inbox.put_nowait(error)
+
+    async def _pump_clear(self, link: Link) -> None:
+        """Listen to what anybody may say: the lock's complaint counts, all else is passed over."""
+        framer = ClearFramer()
+        try:
+            while True:
+                framer.feed(await link.read())
+                with contextlib.suppress(FrameError):
+                    while (message := framer.next()) is not None:
+                        if complaint(message):
+                            self._inbox.put_nowait(message)
         except LockmigrateError as error:
             self._inbox.put_nowait(error)
 
@@ -150,7 +168,7 @@ class Wire:
         connection, self._connection, self._link = self._connection, None, None
         if connection is not None:
             await connection.close()
-        self._broken = None
+        self._broken, self._unanswered = None, False
         self._inbox = asyncio.Queue()
 
     async def _ready(self) -> None:
@@ -160,10 +178,15 @@ class Wire:
         idle_s = asyncio.get_running_loop().time() - self._last_s
         self._drain()
         hung_up = isinstance(self._broken, LinkLost) and idle_s >= IDLE_S
-        if self._redial is not None and (self._connection is None or hung_up):
+        late = self._unanswered and self._broken is None
+        if self._redial is not None and (self._connection is None or hung_up or late):
             await self._hang_up()
             self._connection = await self._redial()
-            await self.start()
+            try:
+                await self.start()
+            except LockmigrateError:
+                await self._hang_up()
+                raise
         if self._broken is not None:
             raise self._broken
 
@@ -204,10 +227,11 @@ class Wire:
                 await self._say(command, payload, nonce=nonce, pin=pin)
                 return (await self._hear({answer}, command, ANSWER_S)).payload
             except NoAnswer:
+                self._unanswered |= not repeatable
                 if not left:
                     raise self._silence(tries) from None
-            except RefusedError as error:
-                if not left or error.status != Refusal.BAD_NONCE:
+            except _StaleNonce:
+                if not left:
                     raise
         raise AssertionError("the last try returns or raises")
 
@@ -223,6 +247,7 @@ class Wire:
             try:
                 status = await self._hear({Cmd.STATUS}, command, timeout_s)
             except NoAnswer:
+                self._unanswered = True
                 raise self._silence(1) from None
             if status.payload == bytes([COMPLETE]):
                 return
@@ -247,24 +272,27 @@ class Wire:
             RefusedError, NoAnswer, LinkLost: as `ask`.
         """
         for left in reversed(range(LIST_TRIES)):
-            found = Listing()
+            found, over = Listing(), False
             await self._say(command, payload, nonce=True, pin=True)
             wanted = {entry, Cmd.STATUS, *(code for code in (count, head) if code is not None)}
             while True:
                 full = found.announced is not None and len(found.items) >= found.announced
-                soon = full or (count is None and found.items)
-                timeout_s = AFTER_LIST_S if soon else ENTRY_S if found.items else ANSWER_S
+                if over and (full or (head is not None and found.items)):
+                    break
+                # Without a number to come to, and without a final Status, only silence tells the end.
+                patience_s = ENTRY_S if found.items and found.announced is not None else ANSWER_S
+                patience_s = AFTER_STATUS_S if over else AFTER_LIST_S if full else patience_s
                 try:
-                    message = await self._hear(wanted, command, timeout_s)
+                    message = await self._hear(wanted, command, patience_s)
                 except NoAnswer:
-                    if soon:
-                        break
-                    if not found.items and found.announced is None:
+                    if not (found.items or found.head or over or found.announced is not None):
                         raise self._silence(1) from None
-                    break  # what came is fewer than announced; told below
+                    break  # where it is fewer than announced, that is told below
                 if message.command == Cmd.STATUS:
-                    if message.payload == bytes([COMPLETE]):
-                        break
+                    # Any Status may come unasked (rule 8): it ends a list that has begun, and what follows at once
+                    # still counts. A list that would be announced is not empty because of one.
+                    begun = count is None or found.items or found.announced is not None
+                    over |= message.payload == bytes([COMPLETE]) and bool(begun)
                 elif message.command == entry:
                     found.items.append(message.payload)
                     yield found
@@ -297,6 +325,7 @@ class Wire:
             try:
                 challenge = await self._hear({Cmd.CHALLENGE}, Cmd.REQUEST_DATA, ANSWER_S)
             except NoAnswer:
+                self._unanswered = True
                 raise self._silence(1) from None
             tail = challenge.payload
         if pin:
@@ -310,12 +339,7 @@ class Wire:
                 hint="add security_pin = 1234 to the table [nuki] of the credential file (0 where none is set)",
                 code="credential-file",
             )
-        if self._pin >= 256**self.how.pin_bytes:
-            raise ConfigError(
-                "the security PIN is too long for this lock, whose PIN has four digits",
-                hint="correct security_pin in the table [nuki] of the credential file",
-                code="credential-file",
-            )
+        insist_on_pin(self._pin, self.how)
         return self._pin.to_bytes(self.how.pin_bytes, "little")
 
     async def _send(self, message: Message) -> None:
@@ -353,44 +377,10 @@ class Wire:
         code, about = payload[0], int.from_bytes(payload[1:], "little")
         if about not in (0, Cmd.REQUEST_DATA, command):
             return
+        if code == Refusal.BAD_NONCE:
+            raise _StaleNonce(f"{self.peer} does not take the nonce that came from it")
         raise refusal(code, self.peer)
 
     def _silence(self, tries: int) -> NoAnswer:
         hint = None if self._heard else _LOST_HINT
         return NoAnswer(self.peer, tries=tries, timeout_s=ANSWER_S, hint=hint)
-
-
-def refusal(code: int, peer: str) -> RefusedError:
-    """Return what to raise for an Error Report (section 10.2)."""
-    name = refusal_name(code)
-    if code == Refusal.NOT_AUTHORIZED:
-        error: RefusedError = WrongCredential(
-            f"{peer} does not know our authorisation ({name})",
-            hint="it was reset since, our entry was removed, or the credential is another lock's; pair again: "
-            "hold the lock's button for 5 s, then run pair",
-        )
-        error.code = "not-authorized"
-    elif code == Refusal.BAD_PIN:
-        error = WrongCredential(
-            f"{peer} does not accept the security PIN",
-            hint="the lock does not say how many attempts are left: ask its owner, correct security_pin, try again",
-        )
-    elif code == Refusal.TOO_MANY_PIN_ATTEMPTS:
-        error = WrongCredential(
-            f"{peer} has had too many wrong security PINs and takes none for now",
-            tries_left=0,
-            hint="wait, and ask the owner for the right PIN before the next attempt",
-        )
-        error.code = "pin-locked"
-    elif code == Refusal.DISABLED:
-        error = RefusedError(
-            f"our authorisation on {peer} is disabled", hint="the owner can enable it in the app, or pair again"
-        )
-    elif code == Refusal.TIME_NOT_ALLOWED:
-        error = RefusedError(
-            f"our authorisation on {peer} is limited to other times", hint="the owner can change that in the app"
-        )
-    else:
-        error = RefusedError(f"{peer} refused: {name}")
-    error.status = code
-    return error

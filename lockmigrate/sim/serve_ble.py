@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+from bumble.hci import Address, AddressType
 from bumble.transport.common import StreamPacketSink, StreamPacketSource
 
 from lockmigrate.errors import ConfigError, ConnectError, ConnectReason
@@ -192,7 +193,7 @@ class HciServer:
         self.hci = f"unix:{path}"
 
     def _client(self) -> _Client:
-        return _Client(self, self._radio, f"client-{next(self._number)}")
+        return _Client(self, self._radio, next(self._number))
 
 
 async def serve_hci(radio: Radio, spec: str) -> HciServer:
@@ -241,11 +242,13 @@ def _clear(path: Path) -> None:
 class _Client(StreamPacketSource):
     """One client, and its controller."""
 
-    def __init__(self, server: HciServer, radio: Radio, name: str) -> None:
+    def __init__(self, server: HciServer, radio: Radio, number: int) -> None:
         super().__init__()
         self._server = server
         self._radio = radio
-        self._name = name
+        self._name = f"client-{number}"
+        # Linux takes no controller without an address. The second bit says that nobody assigned it (IEEE 802, 8.4).
+        self._address = Address(number.to_bytes(4, "little") + b"\0\2", AddressType.PUBLIC_DEVICE)
         self._transport: asyncio.Transport | None = None
         self._controller: RadioController | None = None
 
@@ -254,7 +257,11 @@ class _Client(StreamPacketSource):
         self._transport = transport
         self._server.clients.add(self)
         self._controller = RadioController(
-            self._name, link=self._radio, host_source=self, host_sink=StreamPacketSink(transport)
+            self._name,
+            public_address=self._address,
+            link=self._radio,
+            host_source=self,
+            host_sink=StreamPacketSink(transport),
         )
 
     def connection_lost(self, exc: Exception | None) -> None:
