@@ -300,7 +300,7 @@ def _losses(outcome: dict[str, Done]) -> list[Loss]:
 
 def _exit_code(records: tuple[RecordResult, ...], losses: list[Loss], prepared: Prepared) -> int:
     """Decision 30: 0 when all is copied, adjusted or skipped, or re-enrolled as the source profile announced."""
-    announced = {gap.record for gap in prepared.source.gaps if gap.announced}
+    announced = {gap.record for gap in prepared.source.gaps if gap.announced and gap.record is not None}
     for record in records:
         written = record.outcome in ("copy", "adjust")
         if written and record.proof is None:

@@ -43,7 +43,7 @@ async def verify_unit(lock: Lock, opened: Opened, journal: Journal) -> AsyncIter
         else:
             yield item
     plan = prepared.plan
-    announced = {gap.record for gap in opened.source.gaps if gap.announced}
+    announced = {gap.record for gap in opened.source.gaps if gap.announced and gap.record is not None}
     beyond = {
         record.key
         for record in plan.records

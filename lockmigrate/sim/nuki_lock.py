@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from random import Random
@@ -82,6 +83,7 @@ class Lock:
         self._pairing_runs = not settings.pairing_ends
         """False while pairing mode is to end, but nobody has said yet what time it is."""
         self._nonces: dict[int, bytes] = {}
+        self._waited_s = 0
         self._wrong_pins = 0
         self._locked_until_s = -math.inf
         self._reboots = False
@@ -103,6 +105,8 @@ class Lock:
         """Learn what time it is on the caller's clock."""
         if self._started_s is None:
             self._started_s = now_s
+            if self.settings.read_s is not None:
+                self._waited_s = int(time.monotonic() - self.settings.read_s)
         self.now_s = now_s
         if not self._pairing_runs and self.pairing_until_s == math.inf:
             self.pairing_until_s = now_s + self.settings.pairing_s
@@ -110,7 +114,7 @@ class Lock:
     def clock(self) -> datetime:
         """Return what the lock's clock shows, UTC."""
         elapsed_s = 0 if self._started_s is None else int(self.now_s - self._started_s)
-        return self.settings.utc + timedelta(seconds=elapsed_s + self.flash.clock_offset_s)
+        return self.settings.utc + timedelta(seconds=self._waited_s + elapsed_s + self.flash.clock_offset_s)
 
     def in_pairing_mode(self) -> bool:
         """Tell whether somebody may pair."""
@@ -130,6 +134,7 @@ class Lock:
     def power_on(self) -> None:
         """Forget everything that is not in flash. That a lock forgets wrong PINs too is unconfirmed."""
         self.link_ended()
+        self._waited_s = 0
         self._wrong_pins = 0
         self._locked_until_s = -math.inf
 

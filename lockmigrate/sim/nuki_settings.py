@@ -6,6 +6,7 @@ Section numbers are those of the wire reference of the family. Where it says "un
 from __future__ import annotations
 
 import re
+import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -153,6 +154,8 @@ class Settings:
     hardware: bytes
     utc: datetime
     """What its clock shows at first contact; no zone."""
+    read_s: float | None
+    """When `utc` was read from the computer's clock, on its monotonic one; None where it was given."""
     max_mtu: int
     small_pieces: bool
     pace_s: float
@@ -230,6 +233,7 @@ def settings_of(profile: Profile, preset: str, options: Options) -> Settings:
         firmware=_version(options.text("firmware", model.firmware)),
         hardware=model.hardware,
         utc=_clock(options),
+        read_s=time.monotonic() if options.text("utc", "now") == "now" else None,
         max_mtu=options.integer("max_mtu", MAX_MTU, low=MIN_MTU, high=517),
         small_pieces=pieces == "20",
         pace_s=options.integer("pace", 0, low=0, high=60000) / 1000,
@@ -296,7 +300,7 @@ def _version(text: str) -> str:
 
 
 def _clock(options: Options) -> datetime:
-    """Return what the clock shows at first contact. The wall clock is read here, once, and never again."""
+    """Return what the clock shows now; the lock adds how long it waits for its first contact."""
     text, off = options.text("utc", "now"), options.text("clock_off", "0")
     if not re.fullmatch(r"-?\d{1,9}", off):
         raise TargetError(f'clock_off: "{off}" is not a number of seconds')
