@@ -24,7 +24,7 @@ from lockmigrate.errors import ProfileError
 from lockmigrate.model.capabilities import Capabilities
 
 PATH_VARIABLE: Final = "LOCKMIGRATE_PROFILE_PATH"
-FAMILIES: Final = ("ef01", "zk", "gt511", "f5", "nuki", "image")
+FAMILIES: Final = ("ef01", "zk", "gt511", "f5", "nuki", "ttlock", "image")
 """Families that this version can talk to; each has a generic profile of its own name (decision 27)."""
 MAX_CHARACTERS: Final = 65_536
 """Ours: twenty times the longest shipped one. tomllib's time grows with the square of the depth of tables."""

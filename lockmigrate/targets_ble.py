@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 HCI_VARIABLE: Final = "LOCKMIGRATE_HCI"
 """Bumble's notation for a controller of our own; a target's `?hci=` goes before it."""
-FAMILIES: Final = ("nuki",)
+FAMILIES: Final = ("nuki", "ttlock")
 """Families on Bluetooth LE, in the order in which they are asked whether a unit is theirs."""
 
+LISTEN_S: Final = 30.0
+"""How long a lock is listened for: people need some seconds to touch one that sleeps (TTLock reference, 2.2); ours."""
 Dial = Callable[[], Awaitable[Connection]]
 
 
@@ -55,7 +57,7 @@ def radio(address: str, options: dict[str, str], trace: Path | None) -> Dial:
     async def call() -> Connection:
         from lockmigrate.transports.ble import open_ble
 
-        return await open_ble(address, hci=hci)
+        return await open_ble(address, hci=hci, look_s=LISTEN_S)
 
     return _traced(call, trace)
 

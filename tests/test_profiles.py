@@ -31,7 +31,8 @@ SHIPPED = (
 )  # fmt: skip
 OTHERS = (
     "example-keypad-eeprom", "f5", "gt-511c3", "gt-521f52", "gt511", "image", "nuki", "nuki-1", "nuki-2", "nuki-3",
-    "nuki-4", "nuki-opener", "nuki-ultra", "waveshare-fp-c", "zk", "zk-bw",
+    "nuki-4", "nuki-opener", "nuki-ultra", "ttlock", "ttlock-cards", "ttlock-cyclic", "ttlock-deadbolt",
+    "ttlock-keypad", "waveshare-fp-c", "zk", "zk-bw",
 )  # fmt: skip
 """Profiles of the other families; `SHIPPED` are those of EF01."""
 UNTOLD = ("as608", "ef01", "fpm10a", "r307", "r307-768", "zfm-20")

@@ -40,7 +40,7 @@ async def source_of(target: str) -> Source:
     return source_in_memory(reading)
 
 
-FILL = {"nuki": "codes=6"}
+FILL = {"nuki": "codes=6", "ttlock": "passcodes=6&cards=4&fingers=2"}
 """Family to the option that makes its simulated units small."""
 READ_ONLY = {"nuki-opener"}
 WRITTEN = [profile for profile in load_all() if profile.family != "image" and profile.name not in READ_ONLY]

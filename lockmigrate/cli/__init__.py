@@ -46,6 +46,8 @@ COMMANDS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("keys show", "show the recipient and the signer's fingerprint", "keys_cmd", "keys_show"),
     ("keys export", "copy the identity, still under its passphrase, to a file", "keys_cmd", "keys_export"),
     ("keys import", "take over an identity from another computer", "keys_cmd", "keys_import"),
+    ("keys import-lock", "make a credential file of another program's lock keys", "lock_keys_cmd", "keys_import_lock"),
+    ("keys export-lock", "write a lock's keys in the maker's form, for its owner", "lock_keys_cmd", "keys_export_lock"),
     ("trust", "whose signatures count", "", ""),
     ("trust add", "trust another computer's signing key", "trust_cmd", "trust_add"),
     ("trust list", "list the trusted signers", "trust_cmd", "trust_list"),

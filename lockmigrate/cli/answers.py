@@ -62,6 +62,14 @@ class SimListResult(Result, frozen=True, kw_only=True):
     presets: tuple[PresetSeen, ...] = ()
 
 
+class LockKeysResult(Result, frozen=True, kw_only=True):
+    """The keys of one lock were taken over or written; none of them is here."""
+
+    schema: str = "lockmigrate.lock-keys/1"
+    unit: str | None = None
+    file: str
+
+
 class KeysResult(Result, frozen=True, kw_only=True):
     """Public parts only; a passphrase is never in a result."""
 
@@ -115,6 +123,8 @@ def screen(result: Result) -> list[Block]:
         return _keys(result)
     if isinstance(result, SignersResult):
         return _signers(result)
+    if isinstance(result, LockKeysResult):
+        return [Facts([("lock", result.unit or "unknown"), ("keys", f"{result.file} (readable by you alone)")])]
     if isinstance(result, VAULT_RESULTS):
         from lockmigrate.cli import vault_screens
 

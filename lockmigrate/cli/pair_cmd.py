@@ -11,7 +11,7 @@ from lockmigrate.cli.options import Context, common, complete_targets, unit_opti
 from lockmigrate.cli.runner import note_target
 from lockmigrate.cli.session import opened, targets
 from lockmigrate.cli.words import say
-from lockmigrate.errors import ConfigError
+from lockmigrate.errors import Cancelled, ConfigError
 from lockmigrate.model.results import PairResult, UnpairResult
 from lockmigrate.operations import pairing
 from lockmigrate.targets import Access
@@ -27,9 +27,9 @@ NO_PIN = "no-security-pin"
 async def pair(ctx: Context, target: str) -> PairResult:
     """Introduce this computer to a lock, and write what opens it to --credential-file.
 
-    Bring the lock into pairing mode first (Nuki: hold its button for 5 s, until the ring lights up for good). The
-    security PIN is taken from the file if it is there already, as security_pin in the table [nuki], else asked for. The
-    file is readable by you alone; whoever has it can open the door.
+    Bring the lock into pairing mode first (Nuki: hold its button for 5 s, until the ring lights up for good; TTLock: a
+    lock as from the factory, touched). A Nuki's security PIN is taken from the file if it is there already, as
+    security_pin in the table [nuki], else asked for. The file is readable by you alone: whoever has it has the door.
 
     \b
     Examples:
@@ -47,7 +47,7 @@ async def pair(ctx: Context, target: str) -> PairResult:
     note_target(parsed.text)
     access = Access(profile=ctx.unit.profile, credential_file=path if path.exists() else None, trace=ctx.unit.trace)
     try:
-        return await pairing.pair(parsed, access, path)
+        return await pairing.pair(parsed, access, path, agree=_agree)
     except ConfigError as error:
         if error.code != NO_PIN or not ask.on_terminal() or ctx.common.json:
             raise
@@ -55,6 +55,20 @@ async def pair(ctx: Context, target: str) -> PairResult:
     if not ctx.common.json:
         say("note", "if its ring has gone dark meanwhile, bring the lock into pairing mode again")
     return await pairing.pair(parsed, _without_trace(access), path, pin=pin)
+
+
+def _agree(caution: str) -> None:
+    """Say what is at stake; a person is asked, a script has said `pair` and means it."""
+    if not ask.on_terminal():
+        say("warning", caution)
+        return
+    answer = ask.ask_choice(
+        f"{caution[0].upper()}{caution[1:]}.",
+        {"pair": "become its administrator", "stop": "leave the lock as it is"},
+        otherwise=Cancelled("nothing was paired"),
+    )
+    if answer != "pair":
+        raise Cancelled("nothing was paired")
 
 
 def _without_trace(access: Access) -> Access:

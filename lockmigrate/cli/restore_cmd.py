@@ -30,7 +30,7 @@ from lockmigrate.operations.vault_memory import is_rehearsed, remember_rehearsal
 from lockmigrate.operations.vault_upkeep import journal_note
 from lockmigrate.planning.policy import Decisions, Policy, parse_with, read_decisions
 from lockmigrate.profiles import load_profile
-from lockmigrate.protocols.clock import utc_now
+from lockmigrate.protocols.clock import local_now, utc_now
 from lockmigrate.targets import Target
 from lockmigrate.vault.freshness import Freshness
 from lockmigrate.vault.policy import load_policy
@@ -81,6 +81,7 @@ def _policy(ctx: Context, given: dict[str, Any]) -> Policy:
         consent_ref=given["consent"],
         keep_expired=given["keep_expired"],
         now_utc=utc_now(),
+        now_local=local_now(),
     )
 
 

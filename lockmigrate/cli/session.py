@@ -20,11 +20,13 @@ from lockmigrate.formats.backup import read_backup
 from lockmigrate.operations.keyring import KeyChoice, Keyring, is_symmetric
 from lockmigrate.protocols import Lock, Resting
 from lockmigrate.targets import Access, Target, open_target, parse_target
+from lockmigrate.targets_ble import LISTEN_S
 from lockmigrate.vault import keys
 from lockmigrate.vault.passphrases import read_passphrase_file
 
 PATIENCE_S: Final = 2.0
 """After so long a person is told why nothing happens."""
+COUNT_S: Final = 5.0
 
 
 @asynccontextmanager
@@ -38,11 +40,13 @@ async def opened(ctx: Context, target: Target, *, position: int = 0) -> AsyncIte
         say("warning", f"{credential} is readable by others; chmod 600 {credential}")
     access = Access(profile=ctx.unit.profile, credential_file=credential, trace=trace)
     note_target(target.text)
-    waiting = asyncio.get_running_loop().call_later(PATIENCE_S, _still_looking, ctx, target)
+    waiting: list[asyncio.TimerHandle] = []
+    waiting.append(asyncio.get_running_loop().call_later(PATIENCE_S, _still_looking, ctx, target, waiting))
     try:
         lock = await open_target(target, access)
     finally:
-        waiting.cancel()
+        for handle in waiting:
+            handle.cancel()
     try:
         yield lock
     finally:
@@ -55,10 +59,18 @@ async def rest(lock: Lock, *, asking: bool) -> None:
         await lock.rest()
 
 
-def _still_looking(ctx: Context, target: Target) -> None:
+def _count_down(left_s: float, waiting: list[asyncio.TimerHandle]) -> None:
+    """Say again and again how long there is to touch a lock that sleeps."""
+    say("note", f"not heard yet: touch the lock if it sleeps until it is touched; {left_s:.0f} s left")
+    if left_s > COUNT_S:
+        loop = asyncio.get_running_loop()
+        waiting[:] = [loop.call_later(COUNT_S, _count_down, left_s - COUNT_S, waiting)]
+
+
+def _still_looking(ctx: Context, target: Target, waiting: list[asyncio.TimerHandle]) -> None:
     if not ctx.common.json and sys.stderr.isatty():
         if target.scheme == "ble":
-            say("note", "not heard yet: some locks sleep until they are touched; listening for 15 s in all")
+            _count_down(LISTEN_S - PATIENCE_S, waiting)
         else:
             say("note", "no answer yet: other speeds and other kinds of units are tried, up to 15 s in all")
 

@@ -58,6 +58,7 @@ FAMILY_MODULES: Final = {
     "gt511": "lockmigrate.formats.gt511_tables",
     "f5": "lockmigrate.formats.f5_tables",
     "nuki": "lockmigrate.formats.nuki_tables",
+    "ttlock": "lockmigrate.formats.ttlock_tables",
     "image": "lockmigrate.formats.tables",
 }
 """Family to the module that decodes its tables."""

@@ -7,15 +7,17 @@ no sample of a real lock has been published for them (section 16).
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from construct import Bytes, Int8ul, Int16ul, Int32ul, Struct, Terminated
 from construct import Optional as Maybe
 
-from lockmigrate.errors import FrameError
 from lockmigrate.formats import build, parse
+from lockmigrate.formats.lists import announced_of as announced_of
+from lockmigrate.formats.lists import join_list as join_list
+from lockmigrate.formats.lists import split_list as split_list
 
 TAIL_BYTES: Final = 19
 DATE_BYTES: Final = 7
@@ -343,47 +345,6 @@ def parse_timer(raw: bytes) -> TimerRow:
     """
     row = parse(TIMER, raw, "a timer")
     return TimerRow(row.timer_id, row.enabled != 0, row.weekdays, row.hour, row.minute, row.action)
-
-
-# ---- lists as tables ------------------------------------------------------------------------------------------------
-
-_ITEM_HEAD: Final = 2
-
-
-def join_list(announced: int | None, items: Iterable[bytes]) -> bytes:
-    """Make a table of a list: the number the lock announced (u16, FFFF for none), then each entry after its length."""
-    head = (0xFFFF if announced is None else announced).to_bytes(2, "little")
-    return head + b"".join(len(item).to_bytes(_ITEM_HEAD, "little") + item for item in items)
-
-
-def split_list(table: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield (offset, entry) for each entry of such a table.
-
-    Raises:
-        FrameError: the table is cut short.
-    """
-    if len(table) < 2:
-        raise FrameError("a list without its head")
-    at = 2
-    while at < len(table):
-        size = int.from_bytes(table[at : at + _ITEM_HEAD], "little")
-        start = at + _ITEM_HEAD
-        if start > len(table) or start + size > len(table):
-            raise FrameError("a list that is cut short")
-        yield start, table[start : start + size]
-        at = start + size
-
-
-def announced_of(table: bytes) -> int | None:
-    """Return how many entries the lock announced.
-
-    Raises:
-        FrameError: the table is cut short.
-    """
-    if len(table) < 2:
-        raise FrameError("a list without its head")
-    number = int.from_bytes(table[:2], "little")
-    return None if number == 0xFFFF else number
 
 
 def cut_name(raw: bytes) -> bytes:

@@ -177,6 +177,9 @@ class Schedule(Struct, frozen=True, kw_only=True):
     start: str | UnsetType | None = UNSET
     """`WeekDay`: `HH:MM` of the door's own time, as read; None: all day."""
     end: str | UnsetType | None = UNSET
+    start_local: str | UnsetType | None = UNSET
+    """`YearDay`, where the unit keeps the door's own time, as `YYYY-MM-DDTHH:MM`; None: not limited on this side."""
+    end_local: str | UnsetType | None = UNSET
     start_utc: str | UnsetType | None = UNSET
     """`YearDay`, where the unit keeps UTC; None: not limited on this side."""
     end_utc: str | UnsetType | None = UNSET
@@ -192,14 +195,18 @@ class LockSchedule(Struct, frozen=True, kw_only=True):
 
     key: str
     origin: dict[str, Any]
-    kind: Literal["TimedAction"]
+    kind: Literal["TimedAction", "Passage"]
     enabled: bool = True
     days_mask: int
     """Bit 0 Sunday to bit 6 Saturday."""
     start: str
     """`HH:MM` of the door's own time."""
+    end: str | UnsetType = UNSET
+    """`Passage`: until when the door stays open; `24:00` is the end of the day."""
+    month_days: tuple[int, ...] = ()
+    """`Passage`: days of each month, where it is not by weekdays."""
     action: str
-    """Nuki's words: unlock, lock, unlatch …; `unknown:7` for one that we do not know."""
+    """`hold-open`, or Nuki's words: unlock, lock, unlatch …; `unknown:7` for one that we do not know."""
     raw: tuple[RawRef, ...] = ()
     vendor: dict[str, Any] = {}
 
@@ -263,6 +270,8 @@ class Credential(Struct, frozen=True, kw_only=True):
     data: TemplateData | PinData | CardData | AppKeyData | None = None
     duress: bool = False
     schedules: tuple[str, ...] = ()
+    use_limit: int | UnsetType | None = UNSET
+    """How often it opens at all; 1 is a one-time code."""
     name: str | UnsetType | None = UNSET
     linked_to: str | UnsetType | None = UNSET
     """Key of the credential whose rights it has (a Nuki fingerprint: its keypad code)."""

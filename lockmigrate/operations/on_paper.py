@@ -42,6 +42,7 @@ def plan_for_profile(source: Source, name: str, policy: Policy) -> PlanResult:
                 "name": profile.family,
                 "variant": variant.get("dialect"),
                 "record_bytes": variant.get("record_bytes"),
+                "features": variant.get("features"),
             },
         ),
         capabilities=unit.capabilities,

@@ -320,7 +320,8 @@ def _check_records(snapshot: Snapshot) -> None:
             raise BackupError(f"{credential.key} has no slot of its own", code="malformed")
         slots.add((credential.credential_type, slot))
     for timer in snapshot.lock_schedules:
-        if not _number(timer.origin.get("timer_id"), 0xFF) or not timer.raw:
+        numbered = any(_number(timer.origin.get(name), 0xFFFF) for name in ("timer_id", "list_position"))
+        if not numbered or not timer.raw:
             raise BackupError(f"{timer.key} has no number of its own", code="malformed")
     for setting in snapshot.settings:
         hidden = isinstance(setting.hidden, Secret)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,14 @@ def check_credential_file(path: Path) -> None:
             )
 
 
-async def pair(target: Target, access: Access, path: Path, *, pin: int | None = None) -> PairResult:
+async def pair(
+    target: Target,
+    access: Access,
+    path: Path,
+    *,
+    pin: int | None = None,
+    agree: Callable[[str], None] | None = None,
+) -> PairResult:
     """Pair with a unit, write the keys to a file, and see that they open it.
 
     Args:
@@ -42,6 +50,7 @@ async def pair(target: Target, access: Access, path: Path, *, pin: int | None = 
         access: how to reach it; its credential file, if it exists, may hold the PIN.
         path: where the keys go, mode 0600.
         pin: the security PIN, where a person typed it.
+        agree: called with what is at stake, where anything is; raises where the person does not want it.
 
     Raises:
         ConfigError: a PIN is needed (code `no-security-pin`).
@@ -49,17 +58,22 @@ async def pair(target: Target, access: Access, path: Path, *, pin: int | None = 
         WrongCredential: the unit is paired, but does not accept the PIN.
     """
     connection, family, door = await dial_unit(target, access)
-    try:
+    module = pairing_door_of(family)
+    if module is not None and module.caution is not None and agree is not None:
+        await connection.close()  # no link is held while a person is asked
+        agree(module.caution)
+        connection, family, door = await dial_unit(target, access)
         module = pairing_door_of(family)
+    try:
         if module is None:
             raise Unsupported(f"{target.text} needs no pairing")
         if pin is not None:
             door = replace(door, credential=module.with_pin(door.credential, pin))
-        credential = await module.pair_unit(connection, door)
+        credential = await module.pair_unit(connection, door, keep=lambda made: write_credential(path, family, made))
         write_credential(path, family, credential)
         lock = None
         try:
-            lock = await module.open_unit(connection, replace(door, credential=credential))
+            lock = await module.open_unit(connection, replace(door, credential=credential, just_paired=True))
             if isinstance(lock, Uncounted):
                 await lock.count()
             unit = await lock.identify()

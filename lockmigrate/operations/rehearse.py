@@ -51,6 +51,7 @@ _DOUBTS: Final[tuple[tuple[str, Choice], ...]] = (
     ("pin-alphabet", "skip"),
     ("pin-prefix", "skip"),
     ("pin-duplicate", "skip"),
+    ("schedule-unreadable", "write"),
     ("schedule-unreadable", "skip"),
     ("schedule-unsupported", "skip"),
     ("zone-differs", "skip"),

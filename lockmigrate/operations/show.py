@@ -107,10 +107,16 @@ def _timer(timer: LockSchedule) -> dict[str, Any]:
         "key": timer.key,
         "kind": "lock_schedule",
         "state": state,
-        "days": f"{_days(timer.days_mask)} {timer.start}",
+        "days": f"{_when(timer)} {timer.start}" + (f"-{timer.end}" if isinstance(timer.end, str) else ""),
         "action": timer.action,
     }
     return {name: value for name, value in row.items() if value is not None}
+
+
+def _when(timer: LockSchedule) -> str:
+    if timer.month_days:
+        return "monthly " + ",".join(str(day) for day in timer.month_days)
+    return _days(timer.days_mask)
 
 
 def _days(mask: int) -> str:
@@ -135,7 +141,10 @@ def _week(schedule: Schedule) -> str:
     if schedule.kind == "Unknown":
         return f"unknown: {schedule.why}"
     if schedule.kind == "YearDay":
-        sides = (("from", schedule.start_utc), ("until", schedule.end_utc))
+        sides = (
+            ("from", schedule.start_utc or schedule.start_local),
+            ("until", schedule.end_utc or schedule.end_local),
+        )
         return " ".join(f"{word} {side}" for word, side in sides if isinstance(side, str))
     if schedule.kind == "WeekDay" and isinstance(schedule.days_mask, int):
         hours = f" {schedule.start}-{schedule.end}" if isinstance(schedule.start, str) else ""

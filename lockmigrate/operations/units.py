@@ -19,6 +19,7 @@ _SETTINGS: Final = {"ef01": "security level; address, speed and packet size stay
 _KEPT: Final = {
     "ef01": ("settings", "address", "password", "speed"),
     "zk": ("settings", "communication key", "network", "clock"),
+    "ttlock": ("settings", "its administrator", "its log, which nothing deletes", "eKeys, gateways, key fobs"),
     "nuki": ("settings", "authorisations of apps, bridges and fobs", "its log, which nothing deletes"),
 }
 """What a wiped unit keeps, by family."""
@@ -62,6 +63,14 @@ def _carries(unit: Unit) -> dict[str, str]:
             "tables": "the numbers of time zones and groups; their tables stay on the terminal"
             if unit.details.get("medium") == "file"
             else "time zones, groups and unlock combinations, before the users that need them",
+            "log": "kept in the backup, never written to a unit",
+        }
+    if unit.family == "ttlock":
+        return {
+            "pins": "passcodes with their dates and original codes; one-time codes stay behind",
+            "cards": "with their dates; where the lock can limit cards to days and hours, each is asked about",
+            "lock_schedules": "passage mode, last of all",
+            "settings": "within what the new lock takes",
             "log": "kept in the backup, never written to a unit",
         }
     if unit.family == "nuki":

@@ -13,6 +13,7 @@ from lockmigrate.model.results import Unit
 from lockmigrate.model.steps import Fitted
 from lockmigrate.planning.codes import plan_codes
 from lockmigrate.planning.draft import Draft, Plan
+from lockmigrate.planning.entries import plan_entries
 from lockmigrate.planning.foreign import plan_foreign
 from lockmigrate.planning.people import plan_people
 from lockmigrate.planning.policy import Policy
@@ -45,6 +46,8 @@ def make_plan(
     if not same_family:
         plan_foreign(draft, source, target)
         same_family = all(record.done for record in draft.records)
+    elif target.lock.family == "ttlock":
+        plan_entries(draft, source, target, unit, policy, unconfirmed, fitted or {})
     elif target.lock.family == "nuki":
         plan_codes(draft, source, target, unit, policy, unconfirmed, fitted or {})
     elif source.users or source.groups or source.schedules or unit.capabilities.user_records:

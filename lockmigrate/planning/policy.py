@@ -64,6 +64,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     require_consent: bool = False
     keep_expired: bool = False
     """Move what can open nothing any more, too."""
+    now_local: str | None = None
+    """The same in this computer's own time, as `YYYY-MM-DDTHH:MM`."""
     now_utc: str | None = None
     """By which windows are judged over, as `YYYY-MM-DDTHH:MM:SSZ`; None: nothing is."""
 

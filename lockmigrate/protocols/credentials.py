@@ -54,8 +54,32 @@ class NukiCredential(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return "NukiCredential(••••••)"
 
 
-Credential = Ef01Credential | ZkCredential | NukiCredential
-CREDENTIALS: Final[dict[str, type[Credential]]] = {"ef01": Ef01Credential, "zk": ZkCredential, "nuki": NukiCredential}
+class TtlockCredential(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The `[ttlock]` table of a credential file; made by `pair` or `keys import-lock`."""
+
+    aes_key: str | None = None
+    """32 hex digits."""
+    admin_ps: Annotated[int, Meta(ge=0, le=0xFFFFFFFF)] | None = None
+    unlock_key: Annotated[int, Meta(ge=0, le=0xFFFFFFFF)] | None = None
+    admin_passcode: str | None = None
+    """Digits that open and program the lock at its keypad."""
+    lock_flag_pos: Annotated[int, Meta(ge=0, le=0xFFFFFF)] = 0
+    uid: Annotated[int, Meta(ge=0, le=0xFFFFFFFF)] = 0
+    address: str | None = None
+    uuid: str | None = None
+    unit: str | None = None
+
+    def __repr__(self) -> str:
+        return "TtlockCredential(••••••)"
+
+
+Credential = Ef01Credential | ZkCredential | NukiCredential | TtlockCredential
+CREDENTIALS: Final[dict[str, type[Credential]]] = {
+    "ef01": Ef01Credential,
+    "zk": ZkCredential,
+    "nuki": NukiCredential,
+    "ttlock": TtlockCredential,
+}
 """Family to the form of its table."""
 
 
@@ -63,11 +87,13 @@ class _CredentialFile(Struct, frozen=True, forbid_unknown_fields=True):
     ef01: Ef01Credential | None = None
     zk: ZkCredential | None = None
     nuki: NukiCredential | None = None
+    ttlock: TtlockCredential | None = None
 
 
 _EXAMPLES: Final = {
     "ef01": 'it holds a table as [ef01] with password = "00000000" and address = "ffffffff", both hex',
     "nuki": "it holds a table [nuki] with security_pin = 1234; pair adds authorization_id, shared_key and app_id",
+    "ttlock": "it holds a table [ttlock] with aes_key (hex), admin_ps and unlock_key; keys import-lock makes it",
     "zk": "it holds two lines: [zk] and, below it, comm_key = 123456 (the number on the terminal's menu)",
 }
 
@@ -93,7 +119,7 @@ def read_credentials(path: Path) -> dict[str, Credential]:
                 'it holds lines such as [zk] and comm_key = 123456, or [ef01] and password = "00000000"',
             ) from None
         family = "zk" if "$.zk" in str(error) or "comm_key" in document else "ef01"
-        family = "nuki" if "$.nuki" in str(error) else family
+        family = next((name for name in ("nuki", "ttlock") if f"$.{name}" in str(error)), family)
         raise _wrong(f"the credential file {path}: {str(error).partition(' - ')[0]}", _EXAMPLES[family]) from None
     tables = {name: getattr(file, name) for name in file.__struct_fields__}
     found: dict[str, Credential] = {name: table for name, table in tables.items() if table is not None}
@@ -102,6 +128,8 @@ def read_credentials(path: Path) -> dict[str, Credential]:
     if isinstance(file.nuki, NukiCredential):
         _check_hex(path, "nuki", "shared_key", file.nuki.shared_key, 64)
         _check_hex(path, "nuki", "uuid", file.nuki.uuid, 32)
+    if isinstance(file.ttlock, TtlockCredential):
+        _check_hex(path, "ttlock", "aes_key", file.ttlock.aes_key, 32)
     return found
 
 
@@ -134,6 +162,21 @@ def write_credential(path: Path, family: str, table: Credential) -> None:
         for name, values in tables.items()
         if isinstance(values, dict)
     )
+    _write(path, text, "the unit knows us now, but its keys are lost: remove our entry there and pair again")
+
+
+def write_secret(path: Path, text: str, *, force: bool = False) -> None:
+    """Write a text readable by its owner only, whole or not at all.
+
+    Raises:
+        FileTrouble: the file exists and `force` was not given, or it cannot be written.
+    """
+    if path.exists() and not force:
+        raise FileTrouble(f"{path} exists", hint="choose another name, or --force replaces it")
+    _write(path, text, "choose a folder that can be written to")
+
+
+def _write(path: Path, text: str, hint: str) -> None:
     fresh = path.with_name(path.name + ".new")
     try:
         fresh.unlink(missing_ok=True)
@@ -143,10 +186,7 @@ def write_credential(path: Path, family: str, table: Credential) -> None:
             os.fsync(file.fileno())
         fresh.replace(path)
     except OSError as error:
-        raise FileTrouble(
-            f"cannot write the credential file {path}: {error.strerror}",
-            hint="the unit knows us now, but its keys are lost: remove our entry there and pair again",
-        ) from None
+        raise FileTrouble(f"cannot write the file {path}: {error.strerror}", hint=hint) from None
 
 
 def _owner_only(name: str, flags: int) -> int:

@@ -20,6 +20,7 @@ DOORS: Final = {
     "f5": "lockmigrate.protocols.f5_door",
     "image": "lockmigrate.protocols.dump_door",
     "nuki": "lockmigrate.protocols.nuki_door",
+    "ttlock": "lockmigrate.protocols.ttlock_door",
 }
 """Family to the module that opens its units."""
 
@@ -37,6 +38,8 @@ class Door:
     simulated: bool = False
     redial: Callable[[], Awaitable[Any]] | None = field(default=None, repr=False)
     """Opens another connection to the same unit, where the medium does not last while a person is asked."""
+    just_paired: bool = False
+    """We were introduced a moment ago: what the unit advertised is older than that."""
     quick: bool = False
     """Only a short question at the family's usual speed: other families wait for their turn."""
 
@@ -80,11 +83,17 @@ class PairingDoor(FamilyDoor, Protocol):
     def sight(self, seen: Advertised) -> Sight | None:
         """Say what an advertisement tells, if it is one of this family."""
 
+    caution: str | None
+    """What a person should know before this computer is introduced to such a unit; None where nothing is at stake."""
+
     def recognises(self, link: Any) -> bool:
         """Say, from its characteristics, whether a connected unit is of this family."""
 
-    def pair_unit(self, link: Any, door: Door) -> Awaitable[Credential]:
+    def pair_unit(self, link: Any, door: Door, *, keep: Callable[[Credential], None]) -> Awaitable[Credential]:
         """Introduce ourselves; returns what opens the unit from now on.
+
+        `keep` is called with it before the unit commits itself, where the family allows that: whoever crashes then can
+        still open the unit.
 
         Raises:
             ConfigError: something is needed that was not given (code `no-security-pin`).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from msgspec import Struct, ValidationError, convert
@@ -33,6 +34,8 @@ from lockmigrate.transports.gatt import Advertised, Connection
 
 NAME: Final = "lockmigrate"
 """How a lock lists us among its users."""
+caution: str | None = None
+"""Everybody else keeps their access; see `PairingDoor.caution`."""
 GENERATIONS: Final = {1: "1-4", 2: "1-4", 3: "1-4", 4: "1-4", 5: "5"}
 
 
@@ -127,16 +130,17 @@ async def open_unit(link: Connection, door: Door) -> NukiLock:
     return lock
 
 
-async def pair_unit(link: Connection, door: Door) -> NukiCredential:
+async def pair_unit(link: Connection, door: Door, *, keep: Callable[[Credential], None]) -> NukiCredential:
     """Introduce ourselves to a lock in pairing mode; returns the credential that opens it from now on.
 
     `door.credential` holds the PIN, and nothing else that counts. The lock's id and whether it takes the PIN are found
-    out afterwards.
+    out afterwards. `keep` is not called: without the lock's last word we are not paired (section 4).
 
     Raises:
         ConfigError: no PIN was given, or one that this lock cannot have.
         RefusedError, LinkError: see `nuki_pair.pair`.
     """
+    del keep
     how = _how(link, door)
     given = door.credential if isinstance(door.credential, NukiCredential) else NukiCredential()
     if given.security_pin is None:

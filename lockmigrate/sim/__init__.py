@@ -24,6 +24,7 @@ PRESETS: Final[dict[str, str]] = {
 """Preset to what is in such a unit."""
 MORE_PRESETS: Final[dict[str, dict[str, str]]] = {
     "nuki": {"fresh": "nobody has paired yet; in pairing mode"},
+    "ttlock": {"fresh": "as from the factory, without an administrator"},
 }
 """Families with presets of their own: on a wire, factory-new and empty are the same."""
 
@@ -33,6 +34,7 @@ _FAMILIES: Final[dict[str, str]] = {
     "gt511": "lockmigrate.sim.gt511",
     "f5": "lockmigrate.sim.f5",
     "nuki": "lockmigrate.sim.nuki",
+    "ttlock": "lockmigrate.sim.ttlock",
 }
 """Family to the module that simulates it (it has an `open_unit` of the same form as ours)."""
 

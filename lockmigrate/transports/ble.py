@@ -68,6 +68,7 @@ async def open_ble(
     *,
     hci: str | None = None,
     timeout_s: float = LOOK_S,
+    look_s: float | None = None,
     tries: int = TRIES,
     stack: Stack | None = None,
 ) -> BleConnection:
@@ -77,6 +78,7 @@ async def open_ble(
         address: MAC address, UUID (macOS), or the unit's complete local name.
         hci: HCI string of a controller of our own (Bumble's notation); None for the system's stack.
         timeout_s: how long to look for it, and how long each try to connect may take.
+        look_s: how long to look for it, where that is another time: some locks sleep until they are touched.
         tries: how often to try to connect once it was seen.
         stack: taken instead of `hci`; released with the connection.
 
@@ -86,15 +88,15 @@ async def open_ble(
     """
     stack = stack if stack is not None else await open_stack(hci)
     try:
-        return await _open(f"ble://{address}", address, stack, timeout_s, tries)
+        return await _open(f"ble://{address}", address, stack, timeout_s, tries, look_s or timeout_s)
     except BaseException:
         with contextlib.suppress(Exception):
             await stack.release()
         raise
 
 
-async def _open(name: str, address: str, stack: Stack, timeout_s: float, tries: int) -> BleConnection:
-    device, advertised = await find(address, stack, timeout_s)
+async def _open(name: str, address: str, stack: Stack, timeout_s: float, tries: int, look_s: float) -> BleConnection:
+    device, advertised = await find(address, stack, look_s)
     last: Exception = TimeoutError()
     for attempt in range(tries):
         if attempt:
