@@ -314,7 +314,7 @@ async def fresh(profile: str, **options: Any) -> tuple[Any, NukiCredential]:
     unit = unit_of(profile, "fresh", **options)
     connection = MemoryConnection.open(unit.gatt_device)
     door = Door(target="sim://unit", port_id="x", credential=NukiCredential(security_pin=unit.flash.pin))
-    credential = await pair_unit(connection, door)
+    credential = await pair_unit(connection, door, keep=lambda _: None)
     await connection.close()
     unit.flash.own_id = credential.authorization_id
     return unit, credential
@@ -420,7 +420,7 @@ async def test_a_lock_is_put_back_on_itself_after_a_reset() -> None:
     unit.press_button()
     connection = MemoryConnection.open(unit.gatt_device)
     door = Door(target="sim://unit", port_id="x", credential=NukiCredential(security_pin=0))
-    credential = await pair_unit(connection, door)
+    credential = await pair_unit(connection, door, keep=lambda _: None)
     await connection.close()
     result = await put_back(unit, source, credential=credential)
     assert result.exit_code == 0

@@ -36,7 +36,9 @@ _TRUST_ONCE = click.option(
 )
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--read-twice", is_flag=True, help="Read every template twice and compare.")
-@click.option("--names", type=click.Path(path_type=Path), metavar="CSV", help="Names for slots: lines slot,name.")
+@click.option(
+    "--names", type=click.Path(path_type=Path), metavar="CSV", help="Names: lines slot,name or fingerprint/42,name."
+)
 @click.option("--consent", metavar="REF", help="Where the people's consent is on file.")
 @click.option(
     "--expires", "expires_days", type=click.IntRange(1, 36500), metavar="DAYS", help="Purge may delete it then."

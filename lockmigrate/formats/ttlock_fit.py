@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from lockmigrate.formats.ttlock_records import CYCLIC, ONE_TIME, parse_passcode
@@ -27,26 +28,45 @@ def fitted(source: Snapshot, target: Snapshot) -> dict[str, Fitted]:
     """
     features = int(str(target.lock.protocol.get("features") or "0"), 16)
     cyclic = bool(features >> CYCLIC_BIT & 1 and features >> RESTORE_BIT & 1)
-    found = {f"{HELD}{key}": Fitted(record=record) for key, record in _records(target)}
-    for key, record in _records(source):
-        found[key] = Fitted(
-            record=record, questions=_questions(record, cyclic=cyclic) if key.startswith("pin/") else ()
-        )
+    alike = _firmware(source) == _firmware(target)
+    found = {f"{HELD}{key}": Fitted(record=record) for key, record, _ in _records(target)}
+    for key, record, rest in _records(source):
+        questions = _questions(record, cyclic=cyclic, alike=alike, rest=rest) if key.startswith("pin/") else ()
+        found[key] = Fitted(record=record, questions=questions)
     return found
 
 
-def _questions(record: bytes, *, cyclic: bool) -> tuple[tuple[str, str], ...]:
+def _firmware(snapshot: Snapshot) -> tuple[str | None, str | None]:
+    return snapshot.lock.model, snapshot.lock.firmware_rev
+
+
+def _questions(record: bytes, *, cyclic: bool, alike: bool, rest: int) -> tuple[tuple[str, str], ...]:
     if record[0] == CYCLIC and not cyclic:
         return (("schedule-unsupported", "the new lock does not take cyclic codes as they are (features 12 and 40)"),)
+    if record[0] == CYCLIC and not alike:
+        return (
+            (
+                "schedule-unreadable",
+                "nobody has explained the word that holds its hours, and the new lock is of another model or firmware: "
+                "write it as it is, and it may open at other hours, or leave it out and make it anew",
+            ),
+        )
+    if rest:
+        detail = f"its record ends with {rest} bytes that nobody has explained: write it without, or leave it out"
+        return (("schedule-unreadable", detail),)
     return ()
 
 
-def _records(snapshot: Snapshot) -> Iterator[tuple[str, bytes]]:
-    """Yield key and record of what can be written: codes without what a newer firmware appends, cards."""
+def _records(snapshot: Snapshot) -> Iterator[tuple[str, bytes, int]]:
+    """Yield key and record of what can be written, and how many bytes a newer firmware has appended to it."""
     for item in snapshot.credentials:
-        if item.credential_type in ("PIN", "RFID") and item.raw:
+        if item.credential_type in ("PIN", "RFID") and item.raw and item.status != "unknown":
             raw = snapshot.bytes_of(item.raw[0])
-            yield item.key, parse_passcode(raw).record()[1:] if item.credential_type == "PIN" else raw
+            if item.credential_type == "PIN":
+                row = parse_passcode(raw)
+                yield item.key, replace(row, rest=b"").record()[1:], len(row.rest)
+            else:
+                yield item.key, raw, 0
 
 
 def differences(source: Snapshot, target: Snapshot, written: set[str]) -> list[str]:
@@ -55,8 +75,8 @@ def differences(source: Snapshot, target: Snapshot, written: set[str]) -> list[s
     Raises:
         FrameError: a record does not follow its layout.
     """
-    mine = dict(_records(source))
-    theirs = Counter(record for _, record in _records(target))
+    mine = {key: record for key, record, _ in _records(source)}
+    theirs = Counter(record for _, record, _ in _records(target))
     wanted = Counter(record for key, record in mine.items() if key in written)
     found = [key for key, record in mine.items() if key in written and not theirs[record]]
     found += ["a code or card that the backup does not hold"] * (theirs - wanted).total()

@@ -175,13 +175,23 @@ def split_holders(page: bytes, kind: Literal["card", "finger"]) -> list[bytes]:
     """Return the records of one page: how wide a card's number is, only the page's length tells (section 8).
 
     Raises:
-        FrameError: no width fits.
+        FrameError: no width fits, or both: such a page is longer than a frame of this family.
     """
-    for width in CARD_BYTES if kind == "card" else (FINGER_BYTES,):
-        size = width + 2 * DATE_BYTES
-        if len(page) % size == 0:
-            return [page[at : at + size] for at in range(0, len(page), size)]
-    raise FrameError(f"a page of {kind}s of {len(page)} bytes")
+    widths = CARD_BYTES if kind == "card" else (FINGER_BYTES,)
+    sizes = [width + 2 * DATE_BYTES for width in widths if len(page) % (width + 2 * DATE_BYTES) == 0]
+    if not sizes or (len(sizes) > 1 and page):
+        raise FrameError(f"a page of {kind}s of {len(page)} bytes")
+    return [page[at : at + sizes[0]] for at in range(0, len(page), sizes[0])]
+
+
+def split_cards(page: bytes) -> list[bytes]:
+    """Take a page of cards apart; see `split_holders`."""
+    return split_holders(page, "card")
+
+
+def split_fingers(page: bytes) -> list[bytes]:
+    """Take a page of fingers apart; see `split_holders`."""
+    return split_holders(page, "finger")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,8 @@ from lockmigrate.model.records import (
     Credential,
     Lock,
     LockSchedule,
+    LogEntry,
+    Loss,
     PinData,
     RawRef,
     Schedule,
@@ -79,7 +81,8 @@ def decode(tables: Mapping[str, bytes], variant: Mapping[str, Any]) -> Sections:
         FrameError: a table does not follow its layout.
     """
     features = parse_features(tables.get(FEATURES, b""))
-    weekly = has(features, Feature.CYCLIC_LIMITS)
+    # Where nobody has asked what the lock can do, a limit may lie behind each card all the same.
+    weekly = has(features, Feature.CYCLIC_LIMITS) or FEATURES not in tables
     credentials: list[Credential] = []
     schedules: list[Schedule] = []
     for made, limits in (
@@ -89,18 +92,24 @@ def decode(tables: Mapping[str, bytes], variant: Mapping[str, Any]) -> Sections:
     ):
         credentials += made
         schedules += limits
-    log = [log_entry(int.from_bytes(raw[:4], "big"), raw[4:]) for _, raw in _items(tables.get(LOG_TABLE))]
+    log = [_logged(int.from_bytes(raw[:4], "big"), raw[4:]) for _, raw in _items(tables.get(LOG_TABLE))]
+    passage, odd = _passage(tables.get(PASSAGE))
+    odd += [item.key for item in credentials if item.status == "unknown"]
     return Sections(
         lock=_lock(tables, variant, features),
         capabilities=capabilities(features, _counts(credentials)),
         credentials=tuple(credentials),
         schedules=tuple(schedules),
-        lock_schedules=tuple(_passage(tables.get(PASSAGE))),
+        lock_schedules=tuple(passage),
         log=tuple(log),
         settings=tuple(decode_settings(tables.get(SETTINGS), SETTINGS)),
         access_keys=tuple(_admin_code(tables.get(ADMIN_CODE))),
         coverage=_coverage(
             tables, variant, weekly=weekly and any(item.credential_type != "PIN" for item in credentials)
+        ),
+        losses=tuple(
+            Loss(record=key, stage="read", code="no-public-layout", detail="kept as it is; nobody has explained it")
+            for key in odd
         ),
         attachments=tuple(
             Attachment(
@@ -156,8 +165,17 @@ def _passcodes(table: bytes | None) -> tuple[list[Credential], list[Schedule]]:
     credentials: list[Credential] = []
     schedules: list[Schedule] = []
     for number, (at, raw) in enumerate(_items(table), start=1):
-        row = parse_passcode(raw)
         key, ref = f"pin/{number}", RawRef(attachment=PASSCODES, offset=at, size=len(raw))
+        try:
+            row = parse_passcode(raw)
+        except FrameError:  # of a type of a newer firmware: it costs no other record its place in the backup
+            credentials.append(
+                Credential(
+                    key=key, origin={"list_position": number}, credential_type="PIN", status="unknown",
+                    data_state="present_unreadable", raw=(ref,),
+                )
+            )  # fmt: skip
+            continue
         limits = list(_limits(key, ref, row.start, row.end))
         if row.kind == CYCLIC:
             limits.append(_unknown(key, ref, "opaque"))
@@ -239,22 +257,40 @@ def _unknown(holder: str, ref: RawRef, why: Any) -> Schedule:
     return Schedule(key=f"schedule/{holder}.{name}", origin={"holder": holder}, kind="Unknown", why=why, raw=(ref,))
 
 
-def _passage(table: bytes | None) -> Iterator[LockSchedule]:
+def _logged(number: int, raw: bytes) -> LogEntry:
+    try:
+        return log_entry(number, raw)
+    except FrameError:  # one damaged record of the log costs no backup
+        return LogEntry(seq=number, time_local=None, vendor={"ttlock": {"cut": len(raw)}})
+
+
+def _passage(table: bytes | None) -> tuple[list[LockSchedule], list[str]]:
+    """Return the times of passage mode, and the keys of records that nobody has explained."""
+    found: list[LockSchedule] = []
+    odd: list[str] = []
     for number, (at, raw) in enumerate(_items(table), start=1):
-        row = parse_passage(raw)
+        key = f"lock_schedule/passage.{number}"
+        try:
+            row = parse_passage(raw)
+        except FrameError:
+            odd.append(key)
+            continue
         whole = (row.start, row.end) == ("00:00", "00:00")
         mask = (0x7F if row.day == 0 else 1 << (row.day % 7)) if row.weekly else 0
-        yield LockSchedule(
-            key=f"lock_schedule/passage.{number}",
-            origin={"list_position": number},
-            kind="Passage",
-            days_mask=mask,
-            month_days=() if row.weekly else (row.day,),
-            start="00:00" if whole else row.start,
-            end="24:00" if whole else row.end,
-            action="hold-open",
-            raw=(RawRef(attachment=PASSAGE, offset=at, size=len(raw)),),
+        found.append(
+            LockSchedule(
+                key=key,
+                origin={"list_position": number},
+                kind="Passage",
+                days_mask=mask,
+                month_days=() if row.weekly else (row.day,),
+                start="00:00" if whole else row.start,
+                end="24:00" if whole else row.end,
+                action="hold-open",
+                raw=(RawRef(attachment=PASSAGE, offset=at, size=len(raw)),),
+            )
         )
+    return found, odd
 
 
 def _admin_code(table: bytes | None) -> Iterator[AccessKey]:

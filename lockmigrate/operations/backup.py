@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import hashlib
+import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from msgspec.structs import replace
 from lockmigrate.errors import ConfigError, FileTrouble, ImageError
 from lockmigrate.formats.backup import default_name, new_backup_id, seal, write_backup
 from lockmigrate.model.document import Snapshot, to_sections
+from lockmigrate.model.records import Credential
 from lockmigrate.model.results import BackupResult, Progress, Unit
 from lockmigrate.operations.keyring import Keyring
 from lockmigrate.operations.reading import Reading, read_unit
@@ -28,6 +30,7 @@ from lockmigrate.protocols import Lock
 from lockmigrate.vault.policy import load_policy
 from lockmigrate.version import own_version
 
+_PLACE: Final = re.compile(r"[0-9]{1,6}|[a-z_]+/[0-9.]{1,20}")
 MAX_NAMES_BYTES: Final = 1024 * 1024
 
 
@@ -43,8 +46,8 @@ class BackupOptions:
     force: bool = False
     strict: bool = False
     """Every gap counts, also an announced one."""
-    names: dict[int, str] = field(default_factory=dict)
-    """Slot to the person's name, from the technician's list."""
+    names: dict[str, str] = field(default_factory=dict)
+    """Slot, or key of a record, to the person's name, from the technician's list."""
     consent_ref: str | None = None
     expires_days: int | None = None
     prefix: str = "backup"
@@ -261,20 +264,23 @@ def _rfc3339(instant: datetime) -> str:
     return instant.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _with_names(snapshot: Snapshot, names: dict[int, str]) -> Snapshot:
+def _with_names(snapshot: Snapshot, names: dict[str, str]) -> Snapshot:
+    """Give names to what the unit itself has no name for."""
     if not names:
         return snapshot
-    credentials = tuple(
-        replace(item, name=names[item.origin["credential_index"]])
-        if item.origin.get("credential_index") in names
-        else item
-        for item in snapshot.credentials
-    )
-    return replace(snapshot, credentials=credentials)
+
+    def named(item: Credential) -> Credential:
+        slot = item.origin.get("credential_index")
+        name = names.get(item.key, names.get(str(slot)) if slot is not None else None)
+        return item if name is None or isinstance(item.name, str) else replace(item, name=name)
+
+    return replace(snapshot, credentials=tuple(named(item) for item in snapshot.credentials))
 
 
-def read_names(path: Path) -> dict[int, str]:
+def read_names(path: Path) -> dict[str, str]:
     """Read the technician's list: CSV with the columns slot and name (a header line is allowed).
+
+    Where a unit has no slots, the record's key stands in their place: `fingerprint/42,Anna`.
 
     Raises:
         ConfigError: it cannot be read, or a line is not `slot,name`, or a slot stands twice.
@@ -287,14 +293,16 @@ def read_names(path: Path) -> dict[int, str]:
         raise ConfigError(f"cannot read the list of names {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"the list of names {path} is not UTF-8", hint="save it as CSV UTF-8") from None
-    names: dict[int, str] = {}
+    names: dict[str, str] = {}
     try:
         for number, row in enumerate(csv.reader(text.splitlines()), start=1):
             if not row or (number == 1 and row[0].strip().lower() == "slot"):
                 continue
-            if len(row) < 2 or not row[0].strip().isascii() or not row[0].strip().isdigit() or len(row[0]) > 6:
+            slot = row[0].strip()
+            if len(row) < 2 or not _PLACE.fullmatch(slot):
                 raise ConfigError(f"line {number} of {path} is not: slot,name", hint="for example: 12,张伟")
-            slot = int(row[0])
+            if "/" not in slot:
+                slot = str(int(slot))
             if slot in names:
                 raise ConfigError(f"line {number} of {path} names slot {slot} again")
             names[slot] = row[1].strip()

@@ -41,7 +41,15 @@ def import_keys(path: Path, *, lock: str | None = None) -> TtlockCredential:
         raise ConfigError(f"cannot read {path}: {error.strerror}", code="lock-keys") from None
     except UnicodeDecodeError:
         raise _strange(path) from None
-    found = {item.address or "": item for item in _understood(text, path)}
+    found: dict[str, TtlockCredential] = {}
+    for item in _understood(text, path):
+        if found.setdefault(item.address or "", item) != item:
+            named = f"of {item.address}" if item.address else "of locks without an address"
+            raise ConfigError(
+                f"{path} holds two different sets of keys {named}",
+                hint="leave one of them in a copy of the file",
+                code="lock-keys",
+            )
     if not found:
         raise _strange(path)
     if lock is not None:
@@ -75,7 +83,7 @@ def _understood(text: str, path: Path) -> Iterator[TtlockCredential]:
         document = text
     try:
         yield from _locks(document, None)
-    except (FrameError, ValueError, TypeError, OverflowError):
+    except (FrameError, ValueError, TypeError, OverflowError, RecursionError):
         raise _strange(path) from None
 
 

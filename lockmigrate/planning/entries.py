@@ -41,11 +41,12 @@ def plan_entries(
     fitted: Mapping[str, Fitted],
 ) -> None:
     """Fill a draft for a lock of this kind."""
-    entries = _Entries(source, target, unit, policy, unconfirmed, fitted)
+    del unconfirmed  # each write is whole at once: what an interrupted run left is equal, or not there
+    entries = _Entries(source, target, unit, policy, fitted)
     entries.work()
     settings = _Settings(source, target)
     settings.work()
-    passage = _Passage(source, target, unconfirmed)
+    passage = _Passage(source, target)
     passage.work()
     keys, key_steps = plan_access_keys(source, target, policy)
     draft.records += [*entries.records, *passage.records, *settings.records, *keys]
@@ -61,6 +62,8 @@ def plan_entries(
         draft.warnings.append(
             "capacity-unknown: such a lock does not say how much it holds; what does not fit is told when it is full"
         )
+    if entries.stuck:
+        draft.warnings.append(f"{entries.stuck} codes of the new lock are of a kind that nobody has explained and stay")
     draft.warnings += missing_by_name(draft.records, policy)
 
 
@@ -73,14 +76,18 @@ class _Entries:
         target: Snapshot,
         unit: Unit,
         policy: Policy,
-        unconfirmed: frozenset[str],
         fitted: Mapping[str, Fitted],
     ) -> None:
-        self._source, self._policy, self._unconfirmed, self._fitted = source, policy, unconfirmed, fitted
+        self._source, self._policy, self._fitted = source, policy, fitted
         held = unit.capabilities.credentials
         self._capabilities: dict[Kind, CredentialCapability | None] = {"pin": held.pin, "card": held.card}
         self._limits = {item.key: item for item in source.schedules}
         self._held = {_identity(item): item for item in target.credentials if item.credential_type in KINDS}
+        same = source.lock.serial is not None and source.lock.serial == target.lock.serial
+        mine = {item.key for item in source.credentials} if same else set()
+        fingers = [item for item in target.credentials if item.credential_type not in KINDS and item.key not in mine]
+        self._fingers = {item.key: target.bytes_of(item.raw[0]) for item in fingers if item.raw}
+        """Of other people, by their keys: a number says nothing of whose finger it is on another lock."""
         self._admin = {str(item.secret.reveal()) for item in target.access_keys if "admin" in item.key}
         self._wanted: dict[tuple[str, str], str] = {}
         self._kept: set[tuple[str, str]] = set()
@@ -105,7 +112,7 @@ class _Entries:
         if kind is None:
             return RecordResult(
                 key=item.key, kind="fingerprint", outcome="re_enrol", reasons=("template-unreadable",),
-                detail="enrol it again, then give it the old dates",
+                detail=self._who(item),
             )  # fmt: skip
         result = RecordResult(key=item.key, kind=kind, outcome="copy")
         ident = _identity(item)
@@ -122,9 +129,14 @@ class _Entries:
             return replace(result, outcome="skip", reasons=("one-time-code",), detail="it may be spent already")
         capability = self._capabilities[kind]
         if capability is None or capability.writable != "data":
-            return replace(result, outcome="refuse", reasons=("setting-unsupported",), detail="the new lock takes none")
+            return self._ask(result, "setting-unsupported", "the new lock takes none")
+        if item.key not in self._fitted:
+            return self._ask(result, "no-public-layout", "nobody has explained its record; give it out anew")
         for code, detail in self._fitted[item.key].questions:
-            return self._ask(result, code, detail)
+            suits: tuple[Choice, ...] = ("write", "skip") if code == "schedule-unreadable" else ("skip",)
+            result = self._ask(result, code, detail, suits)
+            if result.outcome != "copy":
+                return result
         if kind == "pin" and (problem := self._unfit(ident[1], capability)) is not None:
             return self._ask(result, *problem)
         if self._over(item):
@@ -135,13 +147,23 @@ class _Entries:
             result = self._ask(result, "schedule-unreadable", UNREAD, ("write", "skip"))
             if result.outcome != "copy":
                 return result
-        torn = item.key in self._unconfirmed
-        if there is not None and not torn and self._policy.existing == "merge":
+        # Also where an interrupted run has begun with it: what it writes is equal at once, this is somebody else's.
+        if there is not None and self._policy.existing == "merge":
             asked = self._ask(result, "pin-duplicate", f"the new lock has it as {there.key}", ("write", "skip"))
             if asked.outcome != "copy":
                 self._conflicts.add(ident)
             return asked
         return result
+
+    def _who(self, item: Credential) -> str:
+        """Say whose finger it is and when it counted: what has to be set again after enrolling (neutral-format 6.7)."""
+        name = f'"{item.name}", ' if isinstance(item.name, str) else ""
+        dates = [limit for limit in self._limits_of(item) if limit.kind == "YearDay"]
+        words = ["always", "for ever"]
+        for limit in dates:
+            words = [limit.start_local or words[0], limit.end_local or words[1]]
+        number = item.vendor.get("ttlock", {}).get("number")
+        return f"{name}finger {number}, valid from {words[0]} until {words[1]}: enrol it again, then set these dates"
 
     def _done(self, result: RecordResult, ident: tuple[str, str]) -> RecordResult:
         self._kept.add(ident)
@@ -157,11 +179,10 @@ class _Entries:
 
     def _put(self, item: Credential) -> None:
         ident = _identity(item)
-        there, torn = self._held.get(ident), item.key in self._unconfirmed
+        there = self._held.get(ident)
         if there is not None:
             self._kept.add(ident)
-            if not torn:
-                self._conflicts.add(ident)
+            self._conflicts.add(ident)
         self.steps.append(
             Step(
                 key=item.key,
@@ -170,7 +191,7 @@ class _Entries:
                 origin={},
                 value=self._fitted[item.key].record,
                 also=tuple(limit.key for limit in self._limits_of(item)),
-                was_empty=there is None or torn,
+                was_empty=there is None,
             )
         )
 
@@ -178,8 +199,8 @@ class _Entries:
         return [self._limits[key] for key in item.schedules if key in self._limits]
 
     def _equal(self, mine: Credential, theirs: Credential) -> bool:
-        held = self._fitted.get(f"{HELD}{theirs.key}")
-        return held is not None and held.record == self._fitted[mine.key].record
+        held, wanted = self._fitted.get(f"{HELD}{theirs.key}"), self._fitted.get(mine.key)
+        return held is not None and wanted is not None and held.record == wanted.record
 
     def _over(self, item: Credential) -> bool:
         now = self._policy.now_local
@@ -199,27 +220,37 @@ class _Entries:
     @property
     def existing(self) -> list[str]:
         """What the target holds and the plan would not write, or would change."""
-        return [item.key for ident, item in self._held.items() if ident not in self._kept or ident in self._conflicts]
+        held = [item.key for ident, item in self._held.items() if ident not in self._kept or ident in self._conflicts]
+        return [*held, *self._fingers]
 
     @property
     def overwrites(self) -> list[str]:
         return [item.key for ident, item in self._held.items() if ident in self._conflicts & self._kept]
 
+    def _surplus(self) -> list[tuple[str, Kind, bytes]]:
+        left = [
+            (item.key, KINDS[item.credential_type], self._fitted[f"{HELD}{item.key}"].record)
+            for ident, item in self._held.items()
+            if ident not in self._kept and f"{HELD}{item.key}" in self._fitted
+        ]
+        return left + [(key, "fingerprint", raw) for key, raw in self._fingers.items()]
+
     @property
     def surplus(self) -> list[str]:
         """What `replace` takes away."""
-        return [item.key for ident, item in self._held.items() if ident not in self._kept]
+        return [key for key, _, _ in self._surplus()]
+
+    @property
+    def stuck(self) -> int:
+        """How many records of the target not even `replace` takes away, as nobody has explained them."""
+        return sum(1 for item in self._held.values() if f"{HELD}{item.key}" not in self._fitted)
 
     def removal_steps(self) -> list[Step]:
         """Steps that take the surplus away."""
         return [
-            Step(
-                key=item.key, kind=KINDS[item.credential_type], action="remove", origin=dict(item.origin),
-                value=self._fitted[f"{HELD}{item.key}"].record, was_empty=False,
-            )
-            for ident, item in self._held.items()
-            if ident not in self._kept
-        ]  # fmt: skip
+            Step(key=key, kind=kind, action="remove", origin={}, value=raw, was_empty=False)
+            for key, kind, raw in self._surplus()
+        ]
 
 
 def _to_write(result: RecordResult) -> bool:
@@ -247,8 +278,8 @@ def _shared(limit: Schedule, holder: RecordResult | None) -> RecordResult:
 class _Passage:
     """Works out what becomes of passage mode: windows in which the door stays open."""
 
-    def __init__(self, source: Snapshot, target: Snapshot, unconfirmed: frozenset[str]) -> None:
-        self._source, self._unconfirmed = source, unconfirmed
+    def __init__(self, source: Snapshot, target: Snapshot) -> None:
+        self._source = source
         coverage = target.coverage.get("lock_schedules")
         self._unsupported = coverage is not None and coverage.state == "unsupported"
         self._held = {_raw(target, item): item for item in target.lock_schedules}

@@ -13,10 +13,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
-from lockmigrate.errors import RefusedError, Unsupported, WrongCredential
+from lockmigrate.errors import FrameError, NoAnswer, RefusedError, Unsupported, WrongCredential
 from lockmigrate.formats.lists import join_list
 from lockmigrate.formats.ttlock import FAMILY, Cmd, Feature, Refusal, Seen, has, parse_features
-from lockmigrate.formats.ttlock_records import limits_of, parse_holder, split_holders, split_passcodes
+from lockmigrate.formats.ttlock_records import limits_of, parse_holder, split_cards, split_fingers, split_passcodes
 from lockmigrate.formats.ttlock_settings import QUERIES, QUERY
 from lockmigrate.formats.ttlock_tables import (
     ADMIN_CODE,
@@ -123,8 +123,9 @@ class TtlockLock:
         """
         found = self._found
         data = await self._wire.ask(Cmd.FEATURES)
-        if data:
-            found.battery_percent, found.features = data[0], data[1:]
+        if len(data) < 5:
+            raise FrameError("the lock does not say what it can do")  # it would pass for one that holds nothing
+        found.battery_percent, found.features = data[0], data[1:]
         if has(found.bits, Feature.NO_CLOCK):
             return
         raw = await self._maybe(Cmd.LOCK_TIME)
@@ -137,11 +138,13 @@ class TtlockLock:
             found.clock_offset_s = round((theirs - ours).total_seconds())
 
     async def _maybe(self, command: Cmd, plain: bytes = b"") -> bytes | None:
-        """Ask for what a lock may not have; None where it has not."""
+        """Ask for what a lock may not have; None where it has not, and says so or nothing at all."""
         try:
             return await self._wire.ask(command, plain)
         except WrongCredential:
             raise
+        except NoAnswer:
+            return None  # a lock that is gone shows with the next question: it is dialled again
         except RefusedError as error:
             if error.status not in NOT_THERE:
                 raise
@@ -222,6 +225,14 @@ class TtlockLock:
             data = await self._maybe(command, bytes([QUERY]))
             if data is not None and len(data) > 2 and data[1] == QUERY:
                 answers.append(bytes([command]) + data[2:])
+            elif feature is not None:
+                what = command.name.lower().replace("_", "-")
+                yield Gap(
+                    section="settings",
+                    record=None,
+                    code="setting-unsupported",
+                    detail=f"the lock says that it has {what}, and does not give it out",
+                )
         yield _table(SETTINGS, join_list(None, answers), len(answers))
         if has(self._found.bits, Feature.PASSAGE):
             records = await read_passage(self._wire)
@@ -240,8 +251,8 @@ class TtlockLock:
         if has(self._found.bits, Feature.PASSCODES):
             started = utc_now()
             codes: list[bytes] = []
-            async for page in self._wire.pages(Cmd.PASSCODE_LIST, b"", skip=2):
-                codes += split_passcodes(page)
+            async for found in self._wire.listing(Cmd.PASSCODE_LIST, b"", split_passcodes):
+                codes = found
                 yield Progress(stage="passcodes", done=len(codes), total=len(codes))
             self._counts["pins"] = len(codes)
             yield _table(PASSCODES, join_list(None, codes), len(codes), started=started)
@@ -256,8 +267,10 @@ class TtlockLock:
                 continue
             started = utc_now()
             rows: list[bytes] = []
-            async for page in self._wire.pages(command, bytes([operation]), skip=2):
-                rows += split_holders(page, "card" if name == CARDS else "finger")
+            async for found in self._wire.listing(
+                command, bytes([operation]), split_cards if name == CARDS else split_fingers
+            ):
+                rows = found
                 yield Progress(stage=stage, done=len(rows), total=len(rows))
             self._counts[stage] = len(rows)
             yield _table(name, join_list(None, rows), len(rows), started=started)
@@ -269,6 +282,14 @@ class TtlockLock:
             code="app-invitation",
             detail="eKeys, gateways, key fobs and keypads are on no list of the lock: given out or paired again",
         )
+        if has(self._found.bits, Feature.PASSCODES):
+            yield Gap(
+                section="app_keys",
+                record=None,
+                code="app-invitation",
+                detail="codes that the owner's app generated and nobody has typed in yet are on no list of the lock: "
+                "give out new ones (whether its kept pair of numbers would make another lock take them is unconfirmed)",
+            )
 
     def _gaps(self, name: str, rows: list[bytes]) -> Iterable[Gap]:
         weekly = has(self._found.bits, Feature.CYCLIC_LIMITS)
@@ -304,11 +325,13 @@ class TtlockLock:
             if error.status not in NOT_THERE or rows:
                 raise
             self._unsupported.add(LOG_TABLE)
-            return
-        yield _table(LOG_TABLE, join_list(None, rows), len(rows), started=started)
+            if error.status == Refusal.UNSUPPORTED:
+                return
+        else:
+            yield _table(LOG_TABLE, join_list(None, rows), len(rows), started=started)
         if lost:
             yield Gap(
-                section="log", record=None, code="log", detail=f"{len(lost)} records of the log could not be read"
+                section="log", record=None, code="log", detail=f"{len(lost)} or more records of the log not readable"
             )
 
     # ---- writing ----------------------------------------------------------------------------------------------------

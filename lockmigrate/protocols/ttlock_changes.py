@@ -12,18 +12,19 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import replace
 from typing import Final
 
-from lockmigrate.errors import FrameError, NoAnswer, RefusedError, Unsupported, WrongCredential
+from lockmigrate.errors import FrameError, NoAnswer, RefusedError, UnexpectedReply, Unsupported, WrongCredential
 from lockmigrate.formats.ttlock import Cmd, Feature, Refusal, has, refusal_words
 from lockmigrate.formats.ttlock_records import CYCLIC, Holder, Passcode, parse_holder, parse_passcode
 from lockmigrate.formats.ttlock_settings import PREFIX, QUERY, command_of, set_request, values_of
 from lockmigrate.model.results import Progress
 from lockmigrate.model.steps import Done, Step
-from lockmigrate.protocols.ttlock_lists import read_cards, read_passage, read_passcodes
+from lockmigrate.protocols.ttlock_lists import read_holders, read_passage, read_passcodes
 from lockmigrate.protocols.ttlock_pair import local_bytes
 from lockmigrate.protocols.ttlock_wire import Wire
 
 _LOST: Final = "the lock did not answer and does not show it"
 _UNLIKE: Final = "the lock shows it otherwise than it was written"
+_MEANWHILE: Final = "somebody changed it at the lock since the plan was made; plan again"
 _STILL: Final = "the lock still shows it"
 _NOT_RECOVER: Final = frozenset({Refusal.UNSUPPORTED, Refusal.BAD_PARAMETER, Refusal.PARAMETER_LENGTH, Refusal.FAILED})
 """Refusals after which a plain code is added in place of being recovered."""
@@ -61,7 +62,9 @@ class Changes:
             elif kind == "pin":
                 dones = self._put_codes(group) if put else self._remove_codes(group)
             elif kind == "card":
-                dones = self._put_cards(group) if put else self._remove_cards(group)
+                dones = self._put_cards(group) if put else self._remove_holders(Cmd.CARD, group)
+            elif kind == "fingerprint" and not put:
+                dones = self._remove_holders(Cmd.FINGER, group)
             elif kind == "lock_schedule":
                 dones = self._passage(group, put=put)
             else:
@@ -90,14 +93,10 @@ class Changes:
         """Ask for one change; returns why it was refused, None where it was done, or nobody knows."""
         try:
             await self._wire.ask(command, plain, repeatable=False)
-        except WrongCredential:
-            raise
         except (NoAnswer, FrameError):
             return None  # it may have happened: what is read next tells
         except RefusedError as error:
-            unnamed = ("write-refused", f"the lock refused it: {refusal_words(error.status or 0)}")
-            code, detail = _CODES.get(error.status or 0, unnamed)
-            return Done(key=step.key, status="refused", code=code, detail=detail)
+            return _refused(step, error)
         return None
 
     # ---- settings ---------------------------------------------------------------------------------------------------
@@ -130,7 +129,10 @@ class Changes:
         return await self._do(group[0], command, request)
 
     async def _query(self, command: Cmd) -> bytes:
-        return (await self._wire.ask(command, bytes([QUERY])))[2:]
+        answer = await self._wire.ask(command, bytes([QUERY]))
+        if answer[1:2] != bytes([QUERY]):
+            raise UnexpectedReply(expected="a setting", received="something else of the same kind")
+        return answer[2:]
 
     # ---- passcodes --------------------------------------------------------------------------------------------------
 
@@ -140,12 +142,12 @@ class Changes:
         for step in steps:
             want = _code(step)
             before = there.get(want.code)
-            if before is not None and before.record() == want.record():
+            if before is not None and _plain(before) == want:
                 continue
-            trouble = None
-            if before is not None:
+            trouble = _meanwhile(step) if before is not None and step.was_empty else None
+            if before is not None and trouble is None:
                 # Nothing changes all of a code at once: it goes, and comes back as it shall be.
-                trouble = await self._do(step, Cmd.PASSCODE, before.deleted())
+                trouble = await self._delete_code(step, before)
             trouble = trouble or await self._put_code(step, want)
             if trouble is not None:
                 troubles[step.key] = trouble
@@ -153,7 +155,7 @@ class Changes:
         for step in steps:
             want = _code(step)
             found = held.get(want.code)
-            equal = found is not None and replace(found, rest=b"") == want
+            equal = found is not None and _plain(found) == want
             yield _proven(step, there=found is not None, equal=equal, trouble=troubles.get(step.key))
 
     async def _put_code(self, step: Step, want: Passcode) -> Done | None:
@@ -161,47 +163,70 @@ class Changes:
             await self._wire.ask(Cmd.PASSCODE, want.recovered(), repeatable=False)
         except RefusedError as error:
             plain = want.kind != CYCLIC and want.code == want.original
-            if isinstance(error, WrongCredential):
-                raise
             if plain and error.status in _NOT_RECOVER:
                 return await self._do(step, Cmd.PASSCODE, want.added())
-            unnamed = ("write-refused", f"the lock refused it: {refusal_words(error.status or 0)}")
-            code, detail = _CODES.get(error.status or 0, unnamed)
-            return Done(key=step.key, status="refused", code=code, detail=detail)
+            return _refused(step, error)
+        except (NoAnswer, FrameError):
+            return None
+        return None
+
+    async def _delete_code(self, step: Step, row: Passcode) -> Done | None:
+        """Delete a code by what opens now, else by what it was made as: which of them names it is unconfirmed (7.2)."""
+        request = row.deleted()
+        try:
+            await self._wire.ask(Cmd.PASSCODE, request, repeatable=False)
+        except RefusedError as error:
+            if error.status != Refusal.CODE_UNKNOWN or row.code == row.original:
+                return _refused(step, error)
+            return await self._do(step, Cmd.PASSCODE, replace(row, code=row.original).deleted())
         except (NoAnswer, FrameError):
             return None
         return None
 
     async def _remove_codes(self, steps: list[Step]) -> AsyncIterator[Done]:
-        troubles = {step.key: await self._do(step, Cmd.PASSCODE, _code(step).deleted()) for step in steps}
+        there = {row.code: row for row in await read_passcodes(self._wire)}
+        troubles: dict[str, Done | None] = {}
+        for step in steps:
+            row = there.get(_code(step).code)
+            if row is not None:
+                same = _plain(row) == _plain(_code(step))
+                troubles[step.key] = await self._delete_code(step, row) if same else _meanwhile(step)
         left = {row.code for row in await read_passcodes(self._wire)}
         for step in steps:
-            yield _gone(step, still=_code(step).code in left, trouble=troubles[step.key])
+            yield _gone(step, still=_code(step).code in left, trouble=troubles.get(step.key))
 
     # ---- cards ------------------------------------------------------------------------------------------------------
 
     async def _put_cards(self, steps: list[Step]) -> AsyncIterator[Done]:
         troubles: dict[str, Done] = {}
-        there = {row.number: row for row in await read_cards(self._wire)}
+        there = {row.number: row for row in await read_holders(self._wire, Cmd.CARD)}
         for step in steps:
             want = _card(step)
             before = there.get(want.number)
             if before == want:
                 continue
             operation = b"\x02" if before is None else b"\x05"
-            trouble = await self._do(step, Cmd.CARD, operation + want.record)
+            taken = before is not None and step.was_empty
+            trouble = _meanwhile(step) if taken else await self._do(step, Cmd.CARD, operation + want.record)
             if trouble is not None:
                 troubles[step.key] = trouble
-        held = {row.number: row for row in await read_cards(self._wire)}
+        held = {row.number: row for row in await read_holders(self._wire, Cmd.CARD)}
         for step in steps:
             found = held.get(_card(step).number)
             yield _proven(step, there=found is not None, equal=found == _card(step), trouble=troubles.get(step.key))
 
-    async def _remove_cards(self, steps: list[Step]) -> AsyncIterator[Done]:
-        troubles = {step.key: await self._do(step, Cmd.CARD, b"\x03" + _card(step).number) for step in steps}
-        left = {row.number for row in await read_cards(self._wire)}
+    async def _remove_holders(self, command: Cmd, steps: list[Step]) -> AsyncIterator[Done]:
+        """Take cards or fingers away."""
+        there = {row.number: row for row in await read_holders(self._wire, command)}
+        troubles: dict[str, Done | None] = {}
         for step in steps:
-            yield _gone(step, still=_card(step).number in left, trouble=troubles[step.key])
+            row = there.get(_card(step).number)
+            if row is not None:
+                delete = self._do(step, command, b"\x03" + row.number) if row == _card(step) else None
+                troubles[step.key] = _meanwhile(step) if delete is None else await delete
+        left = {row.number for row in await read_holders(self._wire, command)}
+        for step in steps:
+            yield _gone(step, still=_card(step).number in left, trouble=troubles.get(step.key))
 
     # ---- passage mode -----------------------------------------------------------------------------------------------
 
@@ -255,6 +280,23 @@ def _code(step: Step) -> Passcode:
 
 def _card(step: Step) -> Holder:
     return parse_holder(_bytes(step))
+
+
+def _plain(row: Passcode) -> Passcode:
+    """Without what a newer firmware appends, which nothing writes."""
+    return replace(row, rest=b"")
+
+
+def _refused(step: Step, error: RefusedError) -> Done:
+    if isinstance(error, WrongCredential):
+        raise error
+    unnamed = ("write-refused", f"the lock refused it: {refusal_words(error.status or 0)}")
+    code, detail = _CODES.get(error.status or 0, unnamed)
+    return Done(key=step.key, status="refused", code=code, detail=detail)
+
+
+def _meanwhile(step: Step) -> Done:
+    return Done(key=step.key, status="refused", code="write-refused", detail=_MEANWHILE)
 
 
 def _proven(step: Step, *, there: bool, equal: bool, trouble: Done | None) -> Done:

@@ -124,6 +124,7 @@ async def pair_unit(link: Connection, door: Door, *, keep: Callable[[Credential]
     """Become the administrator of a lock as from the factory; see `PairingDoor.pair_unit`.
 
     Raises:
+        ConfigError: the credential holds another lock's keys (code `credential-file`).
         RefusedError: it has an administrator already (code `not-pairing`), or refuses.
         LinkError: the conversation failed.
     """
@@ -135,6 +136,14 @@ async def pair_unit(link: Connection, door: Door, *, keep: Callable[[Credential]
             f"{door.target} has an administrator already",
             hint="import the keys that its app or other tool has (keys import-lock), or reset it at the lock",
             code="not-pairing",
+        )
+    of = given.unit or given.address or ""
+    if given.aes_key is not None and of.upper() != address.upper():
+        # Those of this very lock are dead since it is as from the factory again, or a pairing broke off.
+        raise ConfigError(
+            "the credential file holds the keys of another lock already",
+            hint="give another file: these keys may be the only way into that lock",
+            code="credential-file",
         )
     wire = Wire(link, key=DEFAULT_KEY, admin_ps=None, unlock_key=None, peer=door.target)
 

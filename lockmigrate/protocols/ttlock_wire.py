@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Final
 
 from lockmigrate.errors import (
@@ -19,13 +19,13 @@ from lockmigrate.errors import (
     RefusedError,
     Tampered,
     TornRead,
+    UnexpectedReply,
     WrongCredential,
 )
 from lockmigrate.formats.ttlock import (
     APP_ENCRYPTS,
     BATTERY,
     DONE,
-    NO_CURSOR,
     NOTIFY,
     OTHER_NOTIFY,
     OTHER_WRITE,
@@ -47,8 +47,12 @@ ANSWER_S: Final = 6.0
 TRIES: Final = 2
 IDLE_S: Final = 5.0
 """A link that goes while nothing was asked for so long was hung up on by the lock: it is dialled again. Ours."""
+AFTER_DAMAGE_S: Final = 1.0
+"""What came damaged may have been said unasked: so long its answer is still waited for. Ours."""
+LIST_TRIES: Final = 3
 MAX_PAGES: Final = 2000
 """Ours: a list that never ends is not believed."""
+_NOT_KNOWN: Final = frozenset({Refusal.NOT_LOGGED_IN, Refusal.NO_PERMISSION})
 _AGAIN_HINT: Final = (
     "the lock was reset since, or the keys are another lock's: its owner's app, or whoever paired it last, has the "
     "right ones (keys import-lock), else reset it and run pair"
@@ -92,6 +96,9 @@ class Wire:
         self._link: Link | None = None
         self._logged_in = False
         self._broken: LockmigrateError | None = None
+        self._unanswered = False
+        """Something was met with silence: what may still come must not be taken for the next answer."""
+        self._dialled = 0
         self._last_s = 0.0
         self._closed = False
         self.odd_checksums = 0
@@ -119,6 +126,7 @@ class Wire:
             with contextlib.suppress(RefusedError):
                 await connection.value(BATTERY)
         self._logged_in = False
+        self._dialled += 1
         self._pump = asyncio.create_task(self._pumping(self._link))
         self._last_s = asyncio.get_running_loop().time()
 
@@ -173,17 +181,21 @@ class Wire:
         connection, self._connection, self._link = self._connection, None, None
         if connection is not None:
             await connection.close()
-        self._broken, self._logged_in = None, False
+        self._broken, self._logged_in, self._unanswered = None, False, False
         self._inbox = asyncio.Queue()
 
     async def _ready(self) -> None:
-        """Dial again where we let go, or where the lock hung up on a link that was idle."""
+        """Dial again where we let go, where the lock hung up on an idle link, or where an answer may still come late.
+
+        A late answer looks like that to the next question of the same kind: a list would end before its end.
+        """
         if self._closed:
             raise LinkLost("the conversation with the lock has ended")
         self._drain()
         idle_s = asyncio.get_running_loop().time() - self._last_s
         hung_up = isinstance(self._broken, LinkLost) and idle_s >= IDLE_S
-        if self._redial is not None and (self._connection is None or hung_up):
+        late = self._unanswered and self._broken is None
+        if self._redial is not None and (self._connection is None or hung_up or late):
             await self._hang_up()
             self._connection = await self._redial()
             try:
@@ -217,19 +229,29 @@ class Wire:
             WrongCredential: our keys are not this lock's.
             NoAnswer, LinkLost, FrameError: the conversation failed.
         """
-        await self._ready()
-        if login:
-            await self.log_in()
         for left in reversed(range(TRIES)):
+            said = False
             try:
+                await self._ready()
+                if login:
+                    await self.log_in()
+                said = True
                 return await self._once(command, plain)
             except (NoAnswer, FrameError):
-                if not left or not repeatable:
+                # Without a way to dial anew the late answer to the first try would pass for that to another question.
+                if not left or (said and (not repeatable or self._redial is None)):
                     raise
             except RefusedError as error:
-                if not left or error.status != Refusal.CRC:
+                if not left or not self._worth_saying_again(error):
                     raise
         raise AssertionError("the last try returns or raises")
+
+    def _worth_saying_again(self, error: RefusedError) -> bool:
+        """Whether the lock only misheard (error 01), or has forgotten that we logged in; it has done nothing then."""
+        if error.status in _NOT_KNOWN and self._logged_in:
+            self._logged_in = False
+            return True
+        return error.status == Refusal.CRC
 
     async def log_in(self) -> None:
         """Prove that we are the administrator, once for each connection (section 6).
@@ -286,17 +308,24 @@ class Wire:
     async def _hear(self, command: Cmd, *, empty: bool = False) -> Answer | None:
         loop = asyncio.get_running_loop()
         end_s = loop.time() + ANSWER_S
+        damage: FrameError | None = None
         while True:
             try:
                 async with asyncio.timeout_at(end_s):
                     item = await self._inbox.get()
             except TimeoutError:
+                self._unanswered = True
+                if damage is not None:
+                    raise damage from None
                 raise NoAnswer(self.peer, tries=1, timeout_s=ANSWER_S) from None
+            if isinstance(item, FrameError):
+                damage = item
+                end_s = min(end_s, loop.time() + AFTER_DAMAGE_S)
+                continue
             if isinstance(item, Tampered):
                 raise WrongCredential(f"{self.peer} does not speak with our keys", hint=_AGAIN_HINT) from None
             if isinstance(item, LockmigrateError):
-                if not isinstance(item, FrameError):
-                    self._broken = item
+                self._broken = item
                 raise item
             self._last_s = loop.time()
             if item is None:
@@ -311,35 +340,60 @@ class Wire:
 
     # ---- lists ------------------------------------------------------------------------------------------------------
 
-    async def pages(self, command: Cmd, operation: bytes, *, skip: int) -> AsyncIterator[bytes]:
-        """Read a list page by page; yields what each page holds behind its cursor.
+    async def listing(
+        self, command: Cmd, operation: bytes, split: Callable[[bytes], Iterable[bytes]], *, cursor_bytes: int = 2
+    ) -> AsyncIterator[list[bytes]]:
+        """Read a list page by page; yields the same growing list of its records after each page.
 
-        Cursors are opaque: each goes back as it came. A list ends with FFFF, with an empty answer, or where a cursor
-        comes again (section 1, number 5).
+        Cursors are opaque: each goes back as it came. A list ends with FFFF (FF), with an empty answer, or where a
+        cursor comes again (section 1, number 5). Where the lock was dialled again meanwhile it is begun anew: whether cursors
+        outlive a connection is not known.
 
         Args:
             command: whose list.
-            operation: what stands before the cursor in the request.
-            skip: how many bytes stand before the cursor in the answer (battery and operation).
+            operation: what stands before the cursor in the request; its first byte is echoed behind the battery.
+            split: takes what a page holds behind its cursor apart.
+            cursor_bytes: 2, or 1 for passage mode, where records beside the last cursor are ignored unless whole (10).
 
         Raises:
-            TornRead: it does not end.
+            TornRead: it does not end, or the conversation broke off too often.
+            UnexpectedReply: what came is no page of this list.
             RefusedError, LinkError: as `ask`.
         """
-        cursor, seen = 0, {0}
-        for _ in range(MAX_PAGES):
-            data = (await self.ask(command, operation + cursor.to_bytes(2, "big")))[skip:]
-            if len(data) < 2:
-                return
-            cursor = int.from_bytes(data[:2], "big")
-            if len(data) > 2:
-                yield data[2:]
-            elif cursor != NO_CURSOR and cursor in seen:
-                return
-            if cursor == NO_CURSOR or cursor in seen:
-                return
-            seen.add(cursor)
-        raise TornRead("a list of the lock does not end", hint="nothing incomplete is kept; try again beside the lock")
+        end = (1 << 8 * cursor_bytes) - 1
+        for _ in range(LIST_TRIES):
+            rows: list[bytes] = []
+            cursor, seen, dialled = 0, {0}, 0
+            for _ in range(MAX_PAGES):
+                try:
+                    data = await self.ask(command, operation + cursor.to_bytes(cursor_bytes, "big"))
+                except RefusedError as error:
+                    if not dialled or dialled == self._dialled or isinstance(error, WrongCredential):
+                        raise
+                if dialled and dialled != self._dialled:
+                    break
+                dialled = self._dialled
+                if operation and data[1:2] != operation[:1]:
+                    raise UnexpectedReply(expected="a page of a list", received="something else of the same kind")
+                page = data[2:]
+                if len(page) < cursor_bytes:
+                    return
+                cursor, records = int.from_bytes(page[:cursor_bytes], "big"), page[cursor_bytes:]
+                if records:
+                    try:
+                        rows += split(records)
+                    except FrameError:
+                        if cursor_bytes > 1 or cursor != end:
+                            raise
+                    yield rows
+                if cursor == end or cursor in seen:
+                    return
+                seen.add(cursor)
+            else:
+                break
+        raise TornRead(
+            "a list of the lock could not be read to its end", hint="nothing incomplete is kept; try again beside it"
+        )
 
 
 def refusal(code: int, peer: str) -> RefusedError:

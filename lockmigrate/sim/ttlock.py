@@ -53,7 +53,7 @@ from lockmigrate.transports.gatt import (
 
 __all__ = ["TtlockRadio", "TtlockUnit", "open_unit", "stand_in_options"]
 
-HALF_FRAME_S: Final = 1.0
+HALF_FRAME_S: Final = 3.0
 """Ours: how long the lock waits for the rest of a frame."""
 READ_NOT_PERMITTED, WRITE_NOT_PERMITTED, NO_SUCH_ATTRIBUTE, TOO_LONG = 0x02, 0x03, 0x0A, 0x0D
 """ATT errors (Core 5.4, Vol 3 Part F, 3.4.1.1)."""
@@ -64,6 +64,9 @@ SHORT_UUID: Final = b"\x10\x19"
 """1910, little-endian. What the members with another service advertise is unconfirmed; the same here."""
 UNLOCKED, UNREAD, SETTING_MODE, TOUCHED = 0x01, 0x02, 0x04, 0x08
 """Section 2.3."""
+MAKER_TEXT: Final = b"SCIENER"
+UPDATE_VERSION_TOLD: Final = b"\x08\x00"
+"""Both made up: nobody has published what a lock says here."""
 UNKNOWN: Final = bytes.fromhex("b000f4f95365")
 """Section 2.3: captured, of unknown meaning; an advertisement of 15 bytes has four of them."""
 TOLD_BATTERY: Final = 100
@@ -123,12 +126,12 @@ class TtlockRadio:
             raise GattRefusal(NO_SUCH_ATTRIBUTE)
         settings = self.settings
         told = {
-            MAKER: b"SCIENER",
+            MAKER: MAKER_TEXT,
             MODEL: settings.model.encode("ascii"),
             HARDWARE: settings.hardware.encode("ascii"),
             FIRMWARE: settings.firmware.encode("ascii"),
             BATTERY_LEVEL: bytes([TOLD_BATTERY]),
-            UPDATE_VERSION: b"\x08\x00",
+            UPDATE_VERSION: UPDATE_VERSION_TOLD,
         }
         if uuid not in told:
             raise GattRefusal(READ_NOT_PERMITTED)

@@ -7,7 +7,6 @@ roquerodrigo/ttlock-ble, whose later versions tell more of what real locks answe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -161,7 +160,8 @@ def checksum(data: bytes) -> int:
     return crc
 
 
-def _padded(plain: bytes) -> bytes:
+def padded(plain: bytes) -> bytes:
+    """Fill up to whole blocks: PKCS#7, a whole block more where nothing is missing."""
     missing = BLOCK_BYTES - len(plain) % BLOCK_BYTES
     return plain + bytes([missing]) * missing
 
@@ -169,7 +169,7 @@ def _padded(plain: bytes) -> bytes:
 def seal(key: bytes, plain: bytes) -> bytes:
     """Encrypt: AES-128-CBC, the key is the IV too, PKCS#7 (section 3)."""
     encryptor = Cipher(algorithms.AES(key), modes.CBC(key)).encryptor()
-    return encryptor.update(_padded(plain)) + encryptor.finalize()
+    return encryptor.update(padded(plain)) + encryptor.finalize()
 
 
 def unseal(key: bytes, sealed: bytes) -> bytes | None:
@@ -184,13 +184,11 @@ def unseal(key: bytes, sealed: bytes) -> bytes | None:
     return plain[:-missing]
 
 
-def sealed_blocks(key: bytes, plains: Iterable[bytes]) -> list[bytes]:
-    """Encrypt many payloads of less than a block at once: a simulator looks at a thousand before it takes a key."""
-    joined = b"".join(_padded(plain) for plain in plains)
-    whitened = int.from_bytes(joined, "big") ^ int.from_bytes(key * (len(joined) // BLOCK_BYTES), "big")
+def sealed_blocks(key: bytes, blocks: bytes) -> bytes:
+    """Encrypt many payloads of one block each at once: a simulator looks at a thousand before it takes a key."""
+    whitened = int.from_bytes(blocks, "big") ^ int.from_bytes(key * (len(blocks) // BLOCK_BYTES), "big")
     encryptor = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305 - single blocks, the IV is in them
-    sealed = encryptor.update(whitened.to_bytes(len(joined), "big"))
-    return [sealed[at : at + BLOCK_BYTES] for at in range(0, len(sealed), BLOCK_BYTES)]
+    return encryptor.update(whitened.to_bytes(len(blocks), "big"))
 
 
 # ---- frames ----------------------------------------------------------------------------------------------------------

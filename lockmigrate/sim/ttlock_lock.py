@@ -77,7 +77,7 @@ class Lock:
         self.flash = flash
         self.battery = settings.battery
         self.log: list[int] = []
-        """The codes of all requests that came in intact, in order."""
+        """The codes of all requests that the lock could read, in order."""
         self.draw: Callable[[int], bytes] = Random(f"ttlock {settings.seed} {settings.mac}").randbytes
         """Where keys, tokens and numbers come from: seeded, so that runs repeat. A real lock must not do that."""
         self.now_s = 0.0
@@ -113,7 +113,9 @@ class Lock:
         return said
 
     def due_s(self) -> float | None:
-        """When the next thing is planned."""
+        """When the next thing is planned, or is to be said."""
+        if self._said:
+            return self.now_s
         soonest_s = min((plan.at_s for plan in self._plans), default=math.inf)
         return None if math.isinf(soonest_s) else soonest_s
 

@@ -188,10 +188,10 @@ def _new_code(drawn: Random, settings: Settings, taken: set[str]) -> str:
 
 
 def _cards(flash: Flash, drawn: Random, count: int) -> None:
-    """Every third has a number of 8 bytes; every second is dated."""
+    """Two of six have numbers of 8 bytes, one after the other; every second is dated."""
     numbers: set[bytes] = set()
     while len(numbers) < count:
-        size = 8 if len(numbers) % 3 == 2 else 4
+        size = 8 if len(numbers) % 6 > 3 else 4
         number = drawn.randbytes(size)
         if number in numbers:
             continue

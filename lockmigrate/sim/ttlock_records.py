@@ -84,7 +84,7 @@ class WeeklyLimit:
     """One weekday and time of day at which a card or finger opens (section 9.1); told to nobody."""
 
     kind: Annotated[int, Meta(ge=1, le=2)]
-    number: Annotated[bytes, Meta(min_length=4, max_length=8)]
+    number: Annotated[bytes, Meta(min_length=4, max_length=8)] = field(repr=False)
     weekday: Annotated[int, Meta(ge=1, le=7)]
     """1 is Monday."""
     start: tuple[U8, U8]

@@ -6,7 +6,7 @@ Section numbers are those of the wire reference of the family.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeVar
 
 from lockmigrate.sim.ttlock_frames import Refusal, Trouble
@@ -31,7 +31,7 @@ T = TypeVar("T")
 class Reply:
     """What a command that succeeded is answered with."""
 
-    data: bytes = b""
+    data: bytes = field(default=b"", repr=False)
     """What follows echo and status, without the battery."""
     battery: bool = False
     """Whether the battery stands before the data."""

@@ -20,7 +20,8 @@ from lockmigrate.sim.unit import FAULT_KINDS, Options
 MIN_MTU: Final = 23
 USUAL_ROOM: Final = {"passcode_room": 250, "card_room": 200, "finger_room": 100, "passage_room": 30}
 """Ours: a lock does not tell its room (section 12)."""
-LAST_FEATURE: Final = 127
+MADE: Final = "2b6eaae3"
+"""The production date that R captured, an opaque text; any other would do."""
 
 OPTIONS: Final[dict[str, str]] = {
     "seed": "another unit with other codes",
@@ -79,7 +80,7 @@ OPTIONS: Final[dict[str, str]] = {
     "keeps_wrong": "this passcode, card or finger that is added or changed keeps another end (or start)",
     "refuse": "COMMAND:ERROR, such as 03:16: refused whatever it is; with :N the N-th alone; several with commas",
     "short_answer": "1: locking and unlocking are answered with the battery alone",
-    "push_ms": "milliseconds from locking or unlocking to what the lock says of it unasked",
+    "push_ms": "milliseconds from locking or unlocking to what is said of it unasked; 60000 spares simple clients",
     "push_form": "short: state; long: who and when",
     "pushes": "something unasked comes before each so-many-th answer",
     "joined": "1: what comes before an answer is in one piece with it",
@@ -188,8 +189,13 @@ class Settings:
 
     @property
     def name(self) -> str:
-        """Section 2.3: a prefix, and the last three bytes of the address in reverse, as seen in the wild."""
+        """Section 2.3: a prefix, and the last three bytes of the address in reverse, in lower case (seen)."""
         return f"{self.prefix}_{self.address[:2:-1].hex()}"
+
+    @property
+    def texts(self) -> tuple[str, str, str, str]:
+        """What it tells of itself: model, hardware, firmware, production date."""
+        return self.model, self.hardware, self.firmware, MADE
 
     @property
     def address(self) -> bytes:

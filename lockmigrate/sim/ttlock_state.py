@@ -94,14 +94,16 @@ def image_of(flash: Flash) -> bytes:
 def stand_in_options(facts: Mapping[str, object]) -> dict[str, str]:
     """Return options for a lock like the one a backup came from; see `lockmigrate.sim.stand_in_options`.
 
-    Taken from `facts`: `features` (hexadecimal digits), `firmware`, `hardware`, `model`, the limits of auto-lock
-    (`auto_lock_min`, `auto_lock_max`) and the four rooms; what is missing is as usual.
+    Taken from `facts`: `features` (a number, or its hexadecimal digits), `firmware`, `hardware`, `model`, the limits of
+    auto-lock (`auto_lock_min`, `auto_lock_max`) and the four rooms; what is missing is as usual.
     """
     numbers = ("auto_lock_min", "auto_lock_max", *USUAL_ROOM)
     told = {name: str(facts[name]) for name in numbers if str(facts.get(name)).isdecimal()}
     features = facts.get("features")
-    if isinstance(features, str) and re.fullmatch(r"[0-9a-fA-F]{1,32}", features):
-        told["features"] = features
+    if isinstance(features, int):
+        features = f"{features:x}"
+    if isinstance(features, str) and re.fullmatch(r"(0x)?[0-9a-fA-F]{1,32}", features):
+        told["features"] = features.removeprefix("0x")
     for name in ("firmware", "hardware", "model"):
         text = facts.get(name)
         if isinstance(text, str) and 0 < len(text) <= 32 and text.isascii() and text.isprintable():

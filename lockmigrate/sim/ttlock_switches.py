@@ -27,8 +27,6 @@ KEEP_TIME: Final = 0xFFFF
 """Section 10: leave the time, change only the door sensor."""
 NO_SENSOR: Final = 2
 """Section 6: the third byte of a status, captured from a lock that we take to have no door sensor."""
-MADE: Final = "2b6eaae3"
-"""The production date that R captured, an opaque text; any other would do."""
 
 
 class Settable:
@@ -219,10 +217,11 @@ class Settable:
 
     def _set_time(self, data: bytes) -> Reply:
         reader = Reader(data)
-        moment = moment_of(reader.date(6))
+        moment = moment_of(reader.take(6))
         reader.end()
-        if moment is not None:
-            self._flash.clock_offset_s += round((moment - self._lock.clock()).total_seconds())
+        if moment is None:
+            raise Refusal(Trouble.PARAMETER)
+        self._flash.clock_offset_s += round((moment - self._lock.clock()).total_seconds())
         self._lock.keep()
         return Reply()
 
@@ -258,9 +257,9 @@ class Settable:
         reader = Reader(data)
         asked = reader.number(1)
         reader.end()
-        texts = {1: self._settings.model, 2: self._settings.hardware, 3: self._settings.firmware, 4: MADE}
-        if asked in texts:
-            return Reply(data=texts[asked].encode("ascii") + b"\0")
+        texts = self._settings.texts
+        if 1 <= asked <= len(texts):
+            return Reply(data=texts[asked - 1].encode("ascii") + b"\0")
         if asked == 5:
             return Reply(data=self._settings.address[::-1])
         if asked == 6:

@@ -1,8 +1,8 @@
-"""Reading the keypad codes of a Nuki lock, beside the bare loop: the same writes and indications, replayed.
+"""Reading the codes of a Nuki and of a TTLock lock, beside the bare loop: the same writes and answers, replayed.
 
 Both run over Bumble's radio stack in this process, every packet taking 7.5 ms, the shortest connection interval. The
-bare loop is bleak alone: it writes what our driver wrote, waits for as many indications as the lock sent, and looks at
-none of them. What is timed is the reading over an open connection; connecting and imports are not.
+bare loop is bleak alone: it writes what our driver wrote, waits for as many answers as the lock sent, and looks at none
+of them. What is timed is the reading over an open connection; connecting and imports are not.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import platform
 import statistics
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -20,8 +21,8 @@ from bleak import BleakClient, BleakScanner
 from lockmigrate.formats.nuki import Cmd
 from lockmigrate.formats.nuki_records import parse_code
 from lockmigrate.profiles import load_profile
-from lockmigrate.protocols.credentials import NukiCredential
-from lockmigrate.protocols.nuki import NukiLock
+from lockmigrate.protocols.credentials import CREDENTIALS
+from lockmigrate.protocols.ttlock_lists import read_passcodes
 from lockmigrate.sim import open_unit
 from lockmigrate.sim.radio import Radio
 from lockmigrate.sim.radio_unit import Peripheral
@@ -31,8 +32,25 @@ from lockmigrate.transports.bumble import BumbleClient, BumbleHost, BumbleScanne
 from lockmigrate.transports.gatt import Connection, Emitted
 
 HOP_S = 0.0075
-CODES = 100
 EVERYTHING = bytes.fromhex("0000ffff")
+
+
+async def nuki_codes(lock: Any) -> int:
+    """Read the keypad codes of an opened Nuki lock."""
+    items = await lock._wire.whole(Cmd.REQUEST_CODES, EVERYTHING, entry=Cmd.CODE_ENTRY, count=Cmd.CODE_COUNT)
+    return len([parse_code(item) for item in items])
+
+
+async def ttlock_codes(lock: Any) -> int:
+    """Read the passcodes of an opened TTLock lock, after its login."""
+    return len(await read_passcodes(lock._wire))
+
+
+FAMILIES: dict[str, tuple[int, dict[str, str], Callable[[Any], Awaitable[int]], bool]] = {
+    "nuki": (100, {"codes": "100"}, nuki_codes, True),
+    "ttlock": (200, {"passcodes": "200"}, ttlock_codes, False),
+}
+"""Family to how many codes, the simulator's options, what reads them, and whether writes have a response."""
 
 
 class Recorded:
@@ -73,9 +91,10 @@ class Replaying:
         return [Emitted(at_s=now_s, uuid=one.uuid, data=one.data) for one in emitted]
 
 
-async def ours(runs: int) -> tuple[list[float], list[tuple[str, bytes, list[Emitted]]]]:
+async def ours(family: str, runs: int) -> tuple[list[float], list[tuple[str, bytes, list[Emitted]]]]:
     """Read with our driver; returns the times, and what was said in the last run."""
-    unit = open_unit(load_profile("nuki"), "full", {"codes": str(CODES)})
+    count, options, read, _ = FAMILIES[family]
+    unit = open_unit(load_profile(family), "full", options)
     recorded = Recorded(unit.gatt_device)
     radio = Radio(interval_s=HOP_S)
     times = []
@@ -87,26 +106,24 @@ async def ours(runs: int) -> tuple[list[float], list[tuple[str, bytes, list[Emit
         async def dial() -> Connection:
             return await open_ble(target.address, stack=stack)
 
-        credential = msgspec.convert(unit.credential, NukiCredential)
-        lock = await open_dialled(dial, target, None, {"nuki": credential})
-        if not isinstance(lock, NukiLock):
-            raise SystemExit("that is no Nuki lock")
-        for _ in range(runs):
+        credential = msgspec.convert(unit.credential, CREDENTIALS[family])
+        lock = await open_dialled(dial, target, None, {family: credential})
+        for _ in range(runs + 1):  # the first one logs in
             recorded.said.clear()
             began = time.perf_counter()
-            items = await lock._wire.whole(Cmd.REQUEST_CODES, EVERYTHING, entry=Cmd.CODE_ENTRY, count=Cmd.CODE_COUNT)
-            rows = [parse_code(item) for item in items]
+            found = await read(lock)
             times.append(time.perf_counter() - began)
-            if len(rows) != CODES:
-                raise SystemExit(f"read {len(rows)} codes")
+            if found != count:
+                raise SystemExit(f"read {found} codes")
         await lock.close()
         await host.release()
-    return times, list(recorded.said)
+    return times[1:], list(recorded.said)
 
 
-async def bare(runs: int, said: list[tuple[str, bytes, list[Emitted]]]) -> list[float]:
-    """Write the same, wait for as many indications."""
-    unit = open_unit(load_profile("nuki"), "full", {"codes": str(CODES)})
+async def bare(family: str, runs: int, said: list[tuple[str, bytes, list[Emitted]]]) -> list[float]:
+    """Write the same, wait for as many answers."""
+    _, options, _, response = FAMILIES[family]
+    unit = open_unit(load_profile(family), "full", options)
     radio = Radio(interval_s=HOP_S)
     times = []
     async with Peripheral(Replaying(unit.gatt_device, said), radio):
@@ -123,7 +140,7 @@ async def bare(runs: int, said: list[tuple[str, bytes, list[Emitted]]]) -> list[
         for _ in range(runs):
             began = time.perf_counter()
             for uuid, data, emitted in said:
-                await client.write_gatt_char(uuid, data, response=True)
+                await client.write_gatt_char(uuid, data, response=response)
                 for _ in emitted:
                     await heard.get()
             times.append(time.perf_counter() - began)
@@ -133,20 +150,18 @@ async def bare(runs: int, said: list[tuple[str, bytes, list[Emitted]]]) -> list[
 
 
 def main() -> None:
-    """Print both, and their ratio."""
+    """Print both times of each family, and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     runs = parser.parse_args().runs
-    mine, said = asyncio.run(ours(runs))
-    loop = asyncio.run(bare(runs, said))
-    writes, indications = len(said), sum(len(emitted) for _, _, emitted in said)
-    print(
-        f"Python {platform.python_version()}; {CODES} codes, {writes} writes, {indications} indications, "
-        f"{HOP_S * 1000} ms a hop"
-    )
-    for name, times in (("lockmigrate", mine), ("bare loop", loop)):
-        print(f"{name:12} {min(times):.3f} s least, {statistics.median(times):.3f} s median of {runs}")
-    print(f"ratio of medians {statistics.median(mine) / statistics.median(loop):.3f}")
+    print(f"Python {platform.python_version()}; {HOP_S * 1000} ms a hop")
+    for family, (count, *_) in FAMILIES.items():
+        mine, said = asyncio.run(ours(family, runs))
+        loop = asyncio.run(bare(family, runs, said))
+        print(f"{family}: {count} codes, {len(said)} writes, {sum(len(emitted) for _, _, emitted in said)} answers")
+        for name, times in (("lockmigrate", mine), ("bare loop", loop)):
+            print(f"  {name:12} {min(times):.3f} s least, {statistics.median(times):.3f} s median of {runs}")
+        print(f"  ratio of medians {statistics.median(mine) / statistics.median(loop):.3f}")
 
 
 if __name__ == "__main__":
