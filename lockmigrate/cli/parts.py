@@ -17,8 +17,10 @@ KIND_WORDS: Final = {
     "pin": "PIN",
     "lock_schedule": "lock schedule",
     "access_key": "access key",
+    "app_key": "app key",
 }
 """Kinds whose word for people is not the kind itself."""
+MANY_GAPS: Final = 4
 _NUMBERED: Final = re.compile(r"(?P<stem>.*\D)(?P<number>[0-9]+)")
 
 
@@ -113,11 +115,15 @@ def grouped(records: Iterable[RecordResult], *, todo: bool = False) -> list[tupl
     keys_here = {record.key for record in listed}
     following = [record for record in listed if record.follows in keys_here]
     groups: dict[tuple[tuple[str, ...], str | None], list[str]] = {}
+    details: list[tuple[str, str]] = []
     for record in listed:
         if record.follows in keys_here:
             continue
         # A detail that differs record by record would undo the grouping where the reason says it all.
-        detail = record.detail if record.outcome in ("adjust", "needs_input", "copy", "refuse") else None
+        own = record.outcome in ("adjust", "needs_input", "copy", "refuse")
+        detail = record.detail if own else None
+        if record.outcome == "re_enrol" and record.detail:
+            details.append((record.key, record.detail))
         groups.setdefault((record.reasons, detail), []).append(record.key)
     rows = []
     for (reasons, detail), keys in groups.items():
@@ -125,7 +131,8 @@ def grouped(records: Iterable[RecordResult], *, todo: bool = False) -> list[tupl
         text = "; ".join(part for part in says if part)
         # The code in brackets is what a decisions file has to name.
         rows.append((keys_text(keys), f"{text} [{', '.join(reasons)}]" if todo and reasons else text))
-    return [*rows, ("with them", kinds_text(following))] if following else rows
+    with_them = [("with them", kinds_text(following))] if following else []
+    return [*rows, *with_them, *details]
 
 
 def section(title: str, rows: Sequence[tuple[str, str]], *, style: str | None = "bold") -> list[Block]:
@@ -146,17 +153,29 @@ def section(title: str, rows: Sequence[tuple[str, str]], *, style: str | None = 
 
 def missing(gaps: Sequence[Gap], losses: Sequence[Loss]) -> list[Block]:
     """Return what the old unit did not give out and what was lost on the way: it stands on every screen."""
-    announced = [_gap_row(gap) for gap in gaps if gap.announced]
-    surprising = [_gap_row(gap) for gap in gaps if not gap.announced]
+    announced = _gap_rows([gap for gap in gaps if gap.announced])
+    surprising = _folded_rows([_gap_row(gap) for gap in gaps if not gap.announced])
     return [
-        *section("not given out by the unit, as its profile announces:", _folded_rows(announced)),
-        *section("not given out by the unit, and not announced:", _folded_rows(surprising), style="bold yellow"),
+        *section("not given out by the unit, as its profile announces:", announced),
+        *section("not given out by the unit, and not announced:", surprising, style="bold yellow"),
         *section("lost on the way:", _folded_rows([_loss_row(loss) for loss in losses]), style="bold yellow"),
     ]
 
 
 def _gap_row(gap: Gap) -> tuple[str, str]:
     return gap.record or gap.section, gap.detail or explain(gap.code)
+
+
+def _gap_rows(gaps: Sequence[Gap]) -> list[tuple[str, str]]:
+    """Return a row for each thing said; of many fingers that each have words of their own, how many.
+
+    What is to be done about each of those stands with its outcome, and `show` lists them.
+    """
+    fingers = [gap for gap in gaps if gap.record and gap.code == "template-unreadable"]
+    if len(fingers) < MANY_GAPS or len({gap.detail for gap in fingers}) < 2:
+        return _folded_rows(_gap_row(gap) for gap in gaps)
+    counts = (counted(len(fingers), "fingerprint"), explain("template-unreadable"))
+    return [counts, *_folded_rows(_gap_row(gap) for gap in gaps if gap not in fingers)]
 
 
 def _loss_row(loss: Loss) -> tuple[str, str]:
