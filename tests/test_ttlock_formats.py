@@ -10,6 +10,7 @@ import pytest
 from framing import assert_every_split
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from lockmigrate.errors import ConfigError, FrameError, LockmigrateError, Tampered
 from lockmigrate.formats import decode
@@ -388,6 +389,20 @@ def test_the_log_keeps_its_codes_to_itself() -> None:
     )
     assert "135791" not in repr(entry)
     assert split_log(bytes([len(raw)]) + raw) == [raw]
+
+
+def test_times_of_the_log_are_told_in_utc_by_the_distance_measured_and_only_where_it_was() -> None:
+    raw = bytes([4]) + bytes([26, 5, 11, 1, 30, 8]) + bytes([80])
+    assert log_entry(9, raw).time_utc_estimated is UNSET
+    assert log_entry(9, raw, 2 * 3600 + 7).time_utc_estimated == "2026-05-10T23:30:01Z"
+    assert log_entry(9, raw, -3600).time_utc_estimated == "2026-05-11T02:30:08Z"
+    never_set = bytes([4]) + bytes([0, 1, 1, 0, 0, 9]) + bytes([80])
+    assert log_entry(9, never_set, 3600).time_utc_estimated is UNSET, "a clock that was never set tells nothing"
+    table = join_list(None, [(9).to_bytes(4, "big") + raw])
+    for offset, expected in ((3600, "2026-05-11T00:30:08Z"), (None, UNSET), ("3600", UNSET)):
+        (entry,) = decode("ttlock", {"0008-log": table}, {"utc_offset_s": offset}).log
+        assert entry.time_utc_estimated == expected
+        assert entry.time_local == "2026-05-11T01:30:08"
 
 
 # ---- settings -------------------------------------------------------------------------------------------------------

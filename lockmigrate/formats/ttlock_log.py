@@ -5,8 +5,10 @@ Its records hold door codes and card numbers in clear: those stay in the raw tab
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
+
+from msgspec import UNSET, UnsetType
 
 from lockmigrate.errors import FrameError
 from lockmigrate.model.records import LogEntry
@@ -28,18 +30,20 @@ HEAD_BYTES: Final = 8
 """Type, date of six bytes, battery; the length byte is not counted."""
 
 
-def log_entry(number: int, raw: bytes) -> LogEntry:
+def log_entry(number: int, raw: bytes, utc_offset_s: int | None = None) -> LogEntry:
     """Read one record without its length byte.
 
     Args:
         number: the record's own number.
         raw: type, date, battery, and what belongs to the type.
+        utc_offset_s: how far the lock's clock was ahead of UTC when the log was read.
 
     Raises:
         FrameError: it is shorter than its head.
     """
     if len(raw) < HEAD_BYTES:
         raise FrameError("a log record that is cut short")
+    estimated: str | UnsetType = UNSET
     kind, battery, tail = raw[0], raw[7], raw[HEAD_BYTES:]
     facts: dict[str, Any] = {"type": kind, "battery_percent": battery}
     try:
@@ -48,6 +52,9 @@ def log_entry(number: int, raw: bytes) -> LogEntry:
         facts["date"], text = raw[1:7].hex(), None
     else:
         text = moment.strftime("%Y-%m-%dT%H:%M:%S")
+        if utc_offset_s is not None and moment.year > 2000:  # a lock whose clock was never set counts from 2000
+            utc = moment - timedelta(seconds=utc_offset_s)
+            estimated = utc.strftime("%Y-%m-%dT%H:%M:%SZ")
     user = None
     if kind in _WITH_USER and len(tail) >= 8:
         user = str(int.from_bytes(tail[:4], "big"))
@@ -55,6 +62,7 @@ def log_entry(number: int, raw: bytes) -> LogEntry:
     return LogEntry(
         seq=number,
         time_local=text,
+        time_utc_estimated=estimated,
         operation=OPERATIONS.get(kind),
         source=SOURCES.get(kind),
         user=user,

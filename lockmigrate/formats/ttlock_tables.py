@@ -7,8 +7,8 @@ list of command (1) and the answer to its query · `0007-passage` a list of reco
 record's number (u32, big endian) and the record · `0009-seeds` the pair that generated codes are made from, and when
 codes were last reset · `0010-admin-code` digits.
 
-The variant may hold: `address`, `clock_offset_s`, and `unsupported`, the names of tables that were asked for and that
-the lock does not have.
+The variant may hold: `address`, `clock_offset_s`, `utc_offset_s`, and `unsupported`, the names of tables that were
+asked for and that the lock does not have.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ def decode(tables: Mapping[str, bytes], variant: Mapping[str, Any]) -> Sections:
     ):
         credentials += made
         schedules += limits
-    log = [_logged(int.from_bytes(raw[:4], "big"), raw[4:]) for _, raw in _items(tables.get(LOG_TABLE))]
+    offset = variant.get("utc_offset_s")
+    ahead = offset if isinstance(offset, int) else None
+    log = [_logged(int.from_bytes(raw[:4], "big"), raw[4:], ahead) for _, raw in _items(tables.get(LOG_TABLE))]
     passage, odd = _passage(tables.get(PASSAGE))
     odd += [item.key for item in credentials if item.status == "unknown"]
     return Sections(
@@ -257,9 +259,9 @@ def _unknown(holder: str, ref: RawRef, why: Any) -> Schedule:
     return Schedule(key=f"schedule/{holder}.{name}", origin={"holder": holder}, kind="Unknown", why=why, raw=(ref,))
 
 
-def _logged(number: int, raw: bytes) -> LogEntry:
+def _logged(number: int, raw: bytes, utc_offset_s: int | None) -> LogEntry:
     try:
-        return log_entry(number, raw)
+        return log_entry(number, raw, utc_offset_s)
     except FrameError:  # one damaged record of the log costs no backup
         return LogEntry(seq=number, time_local=None, vendor={"ttlock": {"cut": len(raw)}})
 

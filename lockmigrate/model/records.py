@@ -218,6 +218,8 @@ class LogEntry(Struct, frozen=True, kw_only=True):
     time_local: str | None = None
     time_utc: str | UnsetType | None = UNSET
     """Where the unit keeps UTC."""
+    time_utc_estimated: str | UnsetType = UNSET
+    """Where the unit keeps a time of its own whose distance to UTC was measured when the log was read."""
     operation: str | None = None
     source: str | None = None
     user: str | None = None

@@ -151,18 +151,18 @@ def _made(key: Any, admin_ps: Any, unlock_key: Any, mac: Any, passcode: Any, *, 
         aes_key=key.lower(),
         admin_ps=numbers[0],
         unlock_key=numbers[1],
-        admin_passcode=passcode if isinstance(passcode, str) and passcode.isdigit() else None,
-        lock_flag_pos=_number(flag) or 0,
+        admin_passcode=passcode if isinstance(passcode, str) and passcode.isascii() and passcode.isdigit() else None,
+        lock_flag_pos=_number(flag, highest=0xFFFFFF) or 0,
         address=address,
         unit=address,
     )
 
 
-def _number(value: Any) -> int | None:
+def _number(value: Any, *, highest: int = 0xFFFFFFFF) -> int | None:
     if value is None or value == "":
         return None
     number = int(value)
-    if not 0 <= number <= 0xFFFFFFFF:
+    if not 0 <= number <= highest:
         raise FrameError("no number")
     return number
 

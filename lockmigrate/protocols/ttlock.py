@@ -17,7 +17,7 @@ from lockmigrate.errors import FrameError, NoAnswer, RefusedError, Unsupported, 
 from lockmigrate.formats.lists import join_list
 from lockmigrate.formats.ttlock import FAMILY, Cmd, Feature, Refusal, Seen, has, parse_features
 from lockmigrate.formats.ttlock_records import limits_of, parse_holder, split_cards, split_fingers, split_passcodes
-from lockmigrate.formats.ttlock_settings import QUERIES, QUERY
+from lockmigrate.formats.ttlock_settings import QUERIES, QUERY, values_of
 from lockmigrate.formats.ttlock_tables import (
     ADMIN_CODE,
     CARDS,
@@ -66,6 +66,7 @@ class Found:
     features: bytes = b""
     battery_percent: int | None = None
     clock_offset_s: int | None = None
+    utc_offset_s: int | None = None
 
     @property
     def bits(self) -> int:
@@ -85,6 +86,10 @@ class TtlockLock:
         self._simulated = simulated
         self._unsupported: set[str] = set()
         self._counts: dict[str, int] = {}
+        self._reset = False
+        """It is as from the factory: there is nobody to log in as, and nothing to read."""
+        self._bounds: dict[str, int] = {}
+        """Least and most seconds of auto-lock, once its settings were read."""
 
     # ---- who it is --------------------------------------------------------------------------------------------------
 
@@ -111,6 +116,7 @@ class TtlockLock:
                 "battery_percent": found.battery_percent,
                 "clock_offset_s": found.clock_offset_s,
                 "weekly_limits": has(found.bits, Feature.CYCLIC_LIMITS),
+                **self._bounds,
             },
             warnings=tuple(self._warnings()),
         )
@@ -121,6 +127,8 @@ class TtlockLock:
         Raises:
             RefusedError, LinkError: from the lock.
         """
+        if self._reset:
+            return
         found = self._found
         data = await self._wire.ask(Cmd.FEATURES)
         if len(data) < 5:
@@ -136,6 +144,8 @@ class TtlockLock:
                 return
             ours = dt.datetime.now()  # noqa: DTZ005 - the lock keeps the time of the place, as this computer does
             found.clock_offset_s = round((theirs - ours).total_seconds())
+            utc = dt.datetime.now(dt.UTC).replace(tzinfo=None)
+            found.utc_offset_s = round((theirs - utc).total_seconds())
 
     async def _maybe(self, command: Cmd, plain: bytes = b"") -> bytes | None:
         """Ask for what a lock may not have; None where it has not, and says so or nothing at all."""
@@ -156,6 +166,8 @@ class TtlockLock:
         known: dict[str, Any] = {"address": self._found.address}
         if self._found.clock_offset_s is not None:
             known["clock_offset_s"] = self._found.clock_offset_s
+        if self._found.utc_offset_s is not None:
+            known["utc_offset_s"] = self._found.utc_offset_s
         if self._unsupported:
             known["unsupported"] = sorted(self._unsupported)
         return known
@@ -184,6 +196,9 @@ class TtlockLock:
                 f"the lock's clock is {abs(offset)} s {'ahead of' if offset > 0 else 'behind'} this computer's; a "
                 "restore sets it, until then dates go by it"
             )
+        if self._changes.clock_refused and not has(found.bits, Feature.NO_CLOCK):
+            told = "" if found.clock_offset_s is None else f", which is {abs(found.clock_offset_s)} s wrong"
+            yield f"the lock did not take the time: codes and cards with dates open by its own clock{told}"
         if found.battery_percent is not None and found.battery_percent < 20:
             yield f"the lock's battery is at {found.battery_percent} %"
         if self._wire.odd_checksums:
@@ -200,6 +215,8 @@ class TtlockLock:
     async def read(self, sections: frozenset[Section] = EVERYTHING, *, twice: bool = False) -> AsyncIterator[ReadItem]:
         """Read the lock's tables; see `Lock.read`. Every frame has a checksum, so `twice` changes nothing."""
         del twice
+        if self._reset:
+            return
         found = self._found
         if Section.IDENTITY in sections:
             if found.device:
@@ -225,6 +242,9 @@ class TtlockLock:
             data = await self._maybe(command, bytes([QUERY]))
             if data is not None and len(data) > 2 and data[1] == QUERY:
                 answers.append(bytes([command]) + data[2:])
+                held = values_of({command: data[2:]})
+                for name, kept in (("auto_lock_least_s", "auto_lock_min"), ("auto_lock_most_s", "auto_lock_max")):
+                    self._bounds |= {kept: held[name]} if name in held else {}
             elif feature is not None:
                 what = command.name.lower().replace("_", "-")
                 yield Gap(
@@ -352,6 +372,7 @@ class TtlockLock:
         self._counts = {}
         if scope is Scope.FACTORY:
             await self._changes.reset()
+            self._reset = True
             yield Progress(stage="erase", done=1, total=1)
             return
         async with aclosing(self._changes.erase(self._found.bits)) as items:

@@ -6,13 +6,22 @@ TTLock reference.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import itertools
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from dataclasses import replace
 from typing import Final
 
-from lockmigrate.errors import FrameError, NoAnswer, RefusedError, UnexpectedReply, Unsupported, WrongCredential
+from lockmigrate.errors import (
+    FrameError,
+    LinkLost,
+    NoAnswer,
+    RefusedError,
+    UnexpectedReply,
+    Unsupported,
+    WrongCredential,
+)
 from lockmigrate.formats.ttlock import Cmd, Feature, Refusal, has, refusal_words
 from lockmigrate.formats.ttlock_records import CYCLIC, Holder, Passcode, parse_holder, parse_passcode
 from lockmigrate.formats.ttlock_settings import PREFIX, QUERY, command_of, set_request, values_of
@@ -44,6 +53,8 @@ class Changes:
         self._wire = wire
         self._address = address
         self._clock_set = False
+        self.clock_refused = False
+        """The lock did not take the time: windows open by a clock that may be wrong."""
 
     async def write(self, steps: Iterable[Step]) -> AsyncGenerator[Done, None]:
         """Carry out steps in their order; neighbours of one kind share the reading that proves them.
@@ -86,7 +97,7 @@ class Changes:
         except WrongCredential:
             raise
         except RefusedError:
-            pass
+            self.clock_refused = True
         self._clock_set = True
 
     async def _do(self, step: Step, command: Cmd, plain: bytes) -> Done | None:
@@ -148,7 +159,12 @@ class Changes:
             if before is not None and trouble is None:
                 # Nothing changes all of a code at once: it goes, and comes back as it shall be.
                 trouble = await self._delete_code(step, before)
-            trouble = trouble or await self._put_code(step, want)
+                if trouble is None:
+                    trouble = await self._put_code(step, want)
+                    if trouble is not None:  # what was there before shall not be lost over it
+                        await self._put_code(step, _plain(before))
+            elif trouble is None:
+                trouble = await self._put_code(step, want)
             if trouble is not None:
                 troubles[step.key] = trouble
         held = {row.code: row for row in await read_passcodes(self._wire)}
@@ -261,13 +277,20 @@ class Changes:
             yield Progress(stage="erase", done=number, total=len(here))
 
     async def reset(self) -> None:
-        """Reset the lock to the factory's state: anyone can claim it then.
+        """Reset the lock to the factory's state: anyone can claim it then. What it advertises afterwards proves it.
 
         Raises:
-            RefusedError, LinkError: from the lock.
+            RefusedError: it did not reset itself.
+            ConnectError, LinkError: from the lock.
         """
         await self._wire.log_in_now()
-        await self._wire.say(Cmd.RESET)
+        with contextlib.suppress(NoAnswer, LinkLost, FrameError):  # it hangs up; what it did, it advertises
+            await self._wire.say(Cmd.RESET)
+        seen = await self._wire.seen_anew()
+        if seen is not None and not seen.setting_mode:
+            raise RefusedError(
+                "the lock did not go back to the factory's state", hint="try again beside it, or press its reset button"
+            )
 
 
 def _bytes(step: Step) -> bytes:

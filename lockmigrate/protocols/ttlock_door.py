@@ -22,6 +22,7 @@ from lockmigrate.formats.ttlock import (
     Seen,
     parse_advertisement,
 )
+from lockmigrate.formats.ttlock_records import MAX_CODE, MIN_CODE
 from lockmigrate.profiles import Profile
 from lockmigrate.protocols.credentials import Credential, TtlockCredential
 from lockmigrate.protocols.door import Door, Sight, profiles_of
@@ -124,7 +125,7 @@ async def pair_unit(link: Connection, door: Door, *, keep: Callable[[Credential]
     """Become the administrator of a lock as from the factory; see `PairingDoor.pair_unit`.
 
     Raises:
-        ConfigError: the credential holds another lock's keys (code `credential-file`).
+        ConfigError: the credential holds another lock's keys, or an impossible code (code `credential-file`).
         RefusedError: it has an administrator already (code `not-pairing`), or refuses.
         LinkError: the conversation failed.
     """
@@ -136,6 +137,13 @@ async def pair_unit(link: Connection, door: Door, *, keep: Callable[[Credential]
             f"{door.target} has an administrator already",
             hint="import the keys that its app or other tool has (keys import-lock), or reset it at the lock",
             code="not-pairing",
+        )
+    code = given.admin_passcode
+    if code is not None and not (code.isascii() and code.isdigit() and MIN_CODE <= len(code) <= MAX_CODE):
+        raise ConfigError(
+            "the credential file: [ttlock] admin_passcode is no code for a keypad",
+            hint=f"{MIN_CODE} to {MAX_CODE} digits, in quotes; without it the lock or we make one",
+            code="credential-file",
         )
     of = given.unit or given.address or ""
     if given.aes_key is not None and of.upper() != address.upper():

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from lockmigrate.errors import FrameError, LinkError, NoAnswer, RefusedError, UnexpectedReply
+from lockmigrate.errors import FrameError, LinkError, NoAnswer, RefusedError, UnexpectedReply, WrongCredential
 from lockmigrate.formats.ttlock import DEFAULT_KEY, KEY_BYTES, VENDOR, Cmd, Feature, Refusal, has, parse_features
 from lockmigrate.protocols.ttlock_wire import Wire
 
@@ -49,7 +49,9 @@ async def pair(
     try:
         return await _steps(wire, keep, admin_code, now or dt.datetime.now().astimezone())
     except RefusedError as error:
-        if error.status in (Refusal.NOT_IN_SETTING_MODE, Refusal.NO_PERMISSION):
+        # What cannot be read before we have a key of our own is said with somebody else's.
+        foreign = isinstance(error, WrongCredential) and wire.key == DEFAULT_KEY
+        if foreign or error.status in (Refusal.NOT_IN_SETTING_MODE, Refusal.NO_PERMISSION):
             raise RefusedError(
                 f"{wire.peer} has an administrator already",
                 status=error.status,
@@ -84,7 +86,8 @@ async def _steps(wire: Wire, keep: Callable[[Paired], None], admin_code: str | N
     paired = Paired(aes_key=paired.aes_key, admin_ps=admin_ps, unlock_key=unlock_key, admin_code=code)
     keep(paired)
     try:
-        await wire.say(Cmd.FINISHED)
+        if await wire.say(Cmd.FINISHED) is None:
+            raise UnexpectedReply(expected="that the lock keeps us", received="an empty answer, as to a stranger")
     except LinkError as error:
         error.hint = "the keys are kept; whether the lock took them, info with the same --credential-file tells"
         raise

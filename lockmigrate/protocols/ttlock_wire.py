@@ -34,8 +34,10 @@ from lockmigrate.formats.ttlock import (
     Cmd,
     Framer,
     Refusal,
+    Seen,
     build_frame,
     chunks,
+    parse_advertisement,
     parse_answer,
     refusal_words,
 )
@@ -172,6 +174,19 @@ class Wire:
         """Disconnect. Idempotent."""
         self._closed = True
         await self._hang_up()
+
+    async def seen_anew(self) -> Seen | None:
+        """End the conversation, dial once more and return what the lock advertises; None where we cannot dial.
+
+        Raises:
+            ConnectError, LinkError: it is not found again.
+        """
+        await self.close()
+        if self._redial is None:
+            return None
+        connection = await self._redial()
+        await connection.close()
+        return parse_advertisement(connection.advertised.manufacturer_data)
 
     async def _hang_up(self) -> None:
         pump, self._pump = self._pump, None
@@ -345,9 +360,9 @@ class Wire:
     ) -> AsyncIterator[list[bytes]]:
         """Read a list page by page; yields the same growing list of its records after each page.
 
-        Cursors are opaque: each goes back as it came. A list ends with FFFF (FF), with an empty answer, or where a
-        cursor comes again (section 1, number 5). Where the lock was dialled again meanwhile it is begun anew: whether cursors
-        outlive a connection is not known.
+        Cursors are opaque: each goes back as it came. A list ends with FFFF, with an empty answer, or where a
+        cursor comes again (section 1, number 5). Where the lock was dialled again meanwhile it is begun anew: whether
+        cursors outlive a connection is not known.
 
         Args:
             command: whose list.
