@@ -65,6 +65,12 @@ async def test_the_stand_in_takes_its_sizes_from_the_backup(options: str) -> Non
     assert outcome.ok, outcome.detail
 
 
+@pytest.mark.parametrize("options", ["passcodes=300&passcode_room=400", "cards=250&card_room=300"])
+async def test_the_stand_in_of_a_lock_that_tells_no_room_has_room_for_what_it_held(options: str) -> None:
+    outcome = await last(rehearse(await source_of(f"sim://ttlock/half?{options}"), cuts=0))
+    assert outcome.ok, outcome.detail
+
+
 async def test_a_unit_that_damages_what_it_stores_fails_the_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
     source = await source_of("sim://r503/half?fill=4")
     slot = int(source.snapshot.credentials[0].origin["credential_index"])

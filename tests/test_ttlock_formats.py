@@ -11,6 +11,7 @@ from framing import assert_every_split
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from lockmigrate.errors import ConfigError, FrameError, LockmigrateError, Tampered
 from lockmigrate.formats import decode
@@ -48,8 +49,8 @@ from lockmigrate.formats.ttlock_records import (
 from lockmigrate.formats.ttlock_settings import decode_settings, set_request, values_of
 from lockmigrate.formats.ttlock_tables import ALL_TABLES
 from lockmigrate.model.records import CardData, PinData
-from lockmigrate.operations.lock_keys import export_keys, import_keys
-from lockmigrate.protocols.credentials import TtlockCredential
+from lockmigrate.operations.lock_keys import export_keys, import_keys, keep_keys
+from lockmigrate.protocols.credentials import TtlockCredential, read_credentials
 
 KEY: Final = bytes.fromhex("a0b1c2d3e4f5061728394a5b6c7d8e9f")
 LINES: Final = (Path(__file__).parent / "vectors" / "ttlock" / "frames.txt").read_text(encoding="utf-8").splitlines()
@@ -289,6 +290,31 @@ def test_what_is_no_export_is_an_error(text: str, tmp_path: Path) -> None:
     (tmp_path / "export.json").write_text(text)
     with pytest.raises(ConfigError, match="no export"):
         import_keys(tmp_path / "export.json")
+
+
+def test_imported_keys_never_take_the_place_of_another_locks(tmp_path: Path) -> None:
+    file = tmp_path / "front.toml"
+    mine = TtlockCredential(aes_key=KEY.hex(), admin_ps=1, unlock_key=2, address="AA:AA:AA:AA:AA:AA", uid=5)
+    keep_keys(file, mine)
+    before = file.read_bytes()
+    for other in ({"aes_key": "11" * 16}, {"address": "BB:AA:AA:AA:AA:AA"}, {"address": None}):
+        with pytest.raises(ConfigError, match="holds the keys of a lock already"):
+            keep_keys(file, replace(mine, **other))
+        assert file.read_bytes() == before
+    keep_keys(file, replace(mine, uid=0, admin_passcode="7654321"))
+    again = read_credentials(file)["ttlock"]
+    assert isinstance(again, TtlockCredential)
+    assert (again.admin_ps, again.admin_passcode) == (1, "7654321")
+
+
+def test_imported_keys_go_beside_those_of_another_family_but_not_of_a_paired_nuki_lock(tmp_path: Path) -> None:
+    mine = TtlockCredential(aes_key=KEY.hex(), address="AA:AA:AA:AA:AA:AA")
+    (tmp_path / "zk.toml").write_text("[zk]\ncomm_key = 1234\n")
+    keep_keys(tmp_path / "zk.toml", mine)
+    assert set(read_credentials(tmp_path / "zk.toml")) == {"zk", "ttlock"}
+    (tmp_path / "nuki.toml").write_text(f'[nuki]\nshared_key = "{"11" * 32}"\nauthorization_id = 5\n')
+    with pytest.raises(ConfigError, match="holds the keys of a lock already"):
+        keep_keys(tmp_path / "nuki.toml", mine)
 
 
 def test_no_credential_shows_its_keys() -> None:

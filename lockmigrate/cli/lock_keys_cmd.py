@@ -41,13 +41,10 @@ def keys_import_lock(ctx: Context, file: Path, out: Path, lock: str | None) -> L
       lockmigrate keys import-lock lockData.json -o front-door.toml
     """
     from lockmigrate.cli.answers import LockKeysResult
-    from lockmigrate.operations.lock_keys import import_keys
-    from lockmigrate.operations.pairing import check_credential_file
-    from lockmigrate.protocols.credentials import write_credential
+    from lockmigrate.operations.lock_keys import import_keys, keep_keys
 
-    check_credential_file(out)
     credential = import_keys(file, lock=lock)
-    write_credential(out, "ttlock", credential)
+    keep_keys(out, credential)
     manages = credential.admin_ps is not None and credential.unlock_key is not None
     warnings = () if manages else ("these keys open the lock and do not manage it: a backup needs its administrator's",)
     return LockKeysResult(unit=credential.address, file=str(out), warnings=warnings)

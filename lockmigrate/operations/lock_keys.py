@@ -13,9 +13,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec.structs import asdict, replace
+
 from lockmigrate.errors import ConfigError, FrameError
 from lockmigrate.formats.ttlock_keys import decode_lock_data, decode_secret, encode_lock_data, encode_secret
-from lockmigrate.protocols.credentials import TtlockCredential
+from lockmigrate.operations.pairing import check_credential_file
+from lockmigrate.protocols.credentials import TtlockCredential, read_credentials, write_credential
 
 MAX_BYTES: Final = 1 << 20
 _MAC: Final = re.compile(r"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}")
@@ -165,6 +168,27 @@ def _number(value: Any, *, highest: int = 0xFFFFFFFF) -> int | None:
     if not 0 <= number <= highest:
         raise FrameError("no number")
     return number
+
+
+def keep_keys(path: Path, credential: TtlockCredential) -> None:
+    """Write imported keys to a credential file; another table in it stays, and so do the keys of another lock.
+
+    Raises:
+        ConfigError: the file holds the keys of another lock, or cannot be read.
+        FileTrouble: it cannot be written.
+    """
+    check_credential_file(path)
+    held = read_credentials(path).get("ttlock") if path.exists() else None
+    if isinstance(held, TtlockCredential) and held.aes_key is not None:
+        if (held.aes_key.lower(), held.address) != (credential.aes_key, credential.address):
+            raise ConfigError(
+                f"{path} holds the keys of a lock already, in its table [ttlock]",
+                hint="give another file: these keys may be the only way into that lock",
+                code="credential-file",
+            )
+        told = {name: value for name, value in asdict(credential).items() if value is not None}
+        credential = replace(held, **told)  # the same lock: what only the file knows of it stays
+    write_credential(path, "ttlock", credential)
 
 
 def export_keys(credential: TtlockCredential) -> str:

@@ -79,7 +79,7 @@ async def pair(
             unit = await lock.identify()
         except (WrongCredential, LinkError) as error:
             wrong = isinstance(error, WrongCredential)
-            then = "correct the PIN there" if wrong else "info with that file goes on from here"
+            then = "correct the PIN there" if wrong and family == "nuki" else "info with that file goes on from here"
             error.hint = f"the lock is paired and its keys are in {path}: {then}. {error.hint or ''}".strip()
             raise
         finally:

@@ -51,6 +51,7 @@ _DOUBTS: Final[tuple[tuple[str, Choice], ...]] = (
     ("pin-alphabet", "skip"),
     ("pin-prefix", "skip"),
     ("pin-duplicate", "skip"),
+    ("no-public-layout", "skip"),
     ("schedule-unreadable", "write"),
     ("schedule-unreadable", "skip"),
     ("schedule-unsupported", "skip"),
@@ -189,6 +190,12 @@ def stand_in(source: Source, profile: Profile) -> SimulatedUnit:
         people, fingers = len(source.snapshot.users), len(source.snapshot.credentials)
         facts["users"] = facts["users"] or max(people, ROOM)
         facts["slots"] = facts["slots"] or max(fingers, ROOM)
+    held_there = source.snapshot.credentials
+    # A lock that does not tell its room had room for what it holds.
+    kinds = {"passcode_room": "PIN", "card_room": "RFID", "finger_room": "Fingerprint"}
+    for room, kind in kinds.items():
+        facts[room] = max(ROOM, sum(1 for item in held_there if item.credential_type == kind))
+    facts["passage_room"] = 100
     dialect = source.unit.details.get("dialect")
     model = replace(profile, variant={**profile.variant, "dialect": dialect}) if dialect else profile
     return sim.open_unit(model, "empty", sim.stand_in_options(profile, facts))

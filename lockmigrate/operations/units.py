@@ -145,8 +145,24 @@ async def wipe(lock: Lock, unit: Unit, *, scope: Scope, backup: str | None) -> A
         backup=backup,
         erased=unit.counts,
         left=left,
-        kept=("other files",) if unit.details.get("medium") == "file" else _KEPT.get(unit.family, ("settings",)),
+        kept=_kept(unit, scope),
         proof="V1",
+    )
+
+
+def certificate_of(result: WipeResult, scope: Scope, *, now: datetime | None = None) -> EraseCertificate:
+    """Say on paper how a unit was erased; what was proven is what reading it again showed, not that flash is clean."""
+    return EraseCertificate(
+        made_at=(now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        tool=f"lockmigrate {own_version()}",
+        unit=result.unit,
+        scope="factory" if scope is Scope.FACTORY else "people",
+        backup=result.backup,
+        erased=result.erased,
+        left=result.left,
+        kept=result.kept,
+        proof=result.proof,
+        warnings=result.warnings,
     )
 
 
@@ -155,6 +171,14 @@ async def _read(lock: Lock, sections: frozenset[Section]) -> Reading:
         if isinstance(item, Reading):
             reading = item
     return reading
+
+
+def _kept(unit: Unit, scope: Scope) -> tuple[str, ...]:
+    if unit.details.get("medium") == "file":
+        return ("other files",)
+    if unit.family == "ttlock" and scope is Scope.FACTORY:
+        return ("its log, which nothing deletes",)
+    return _KEPT.get(unit.family, ("settings",))
 
 
 def _fingerprints(reading: Reading) -> tuple[int, int]:

@@ -353,7 +353,9 @@ def _advertised(device: GattDevice, now_s: float) -> Advertised:
     data = device.advertisement()
     if not data:
         raise ConnectError(
-            f"ble://{device.address} was not seen: it does not advertise", reason=ConnectReason.NOT_FOUND
+            f"ble://{device.address} was not seen: it does not advertise",
+            reason=ConnectReason.NOT_FOUND,
+            hint="a lock that sleeps wakes by a touch of its keypad; a simulated one is woken with awake=1",
         )
     if len(data) > ADVERTISING_BYTES:
         raise ConnectError(
