@@ -61,6 +61,25 @@ class Match(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     bauds: tuple[int, ...] = ()
 
 
+class Bilingual(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A sentence in both languages of the guide."""
+
+    en: str
+    zh_CN: str  # noqa: N815  # the language's own name
+
+
+class Guide(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How to connect a unit of this model; what is absent is not known. Each part names its source in `[cites]`."""
+
+    wiring: Bilingual | None = None
+    voltage: Bilingual | None = None
+    speed: Bilingual | None = None
+    """Only where `[serial]` does not say it."""
+    wake: Bilingual | None = None
+    reset: Bilingual | None = None
+    cautions: tuple[Bilingual, ...] = ()
+
+
 class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The facts about one model and its firmware."""
 
@@ -84,6 +103,7 @@ class Profile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the unit holds and will not give out, announced up front: section to reason."""
     variant: dict[str, Any] = {}
     """Choices among tables in the family's format; their keys are checked by the family."""
+    guide: Guide = Guide()
     tables: dict[str, Any] = {}
     """Layout of a raw dump (family `image`), declarative; compiled and checked by `formats.tables`."""
     simulated: dict[str, Any] = {}
@@ -190,6 +210,9 @@ def check(profile: Profile, document: Mapping[str, Any]) -> list[str]:
             problems.append(f"cites.{path}: there is no such value")
     if profile.tables and profile.family != "image":
         problems.append('tables: only a raw dump (family "image") is laid out by its profile')
+    for topic in document.get("guide", {}):
+        if f"guide.{topic}" not in profile.cites:
+            problems.append(f"guide.{topic}: an advice without a source; add it to [cites]")
     for table in ("match", "serial", "capabilities", "variant", "tables"):
         for path in _numbers(document.get(table, {}), table):
             if not any(path == cited or path.startswith(cited + ".") for cited in profile.cites):

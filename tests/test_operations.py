@@ -540,7 +540,7 @@ async def test_records_that_are_not_what_the_raw_tables_say_are_drift(
 ) -> None:
     old = unit_of(CLASSIC, "full", level="4")
     slot = min(old.flash.templates)
-    await back_up(old, ring, tmp_path / "a.age", names={slot: "张伟"})
+    await back_up(old, ring, tmp_path / "a.age", names={f"fingerprint/{slot}": "张伟"})
 
     def other_level(snapshot: Any) -> Any:
         changed = (replace(item, value=1) if "level" in item.key else item for item in snapshot.settings)

@@ -33,7 +33,11 @@ COMMANDS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("plan", "say what a restore would write, change and leave out", "restore_cmd", "plan"),
     ("restore", "write a backup to a unit and read it back", "restore_cmd", "restore"),
     ("migrate", "back up the old unit, then restore to the new one", "restore_cmd", "migrate"),
+    ("diff", "say what differs between two backups or units", "diff_cmd", "diff_command"),
+    ("compat", "say what would move to another unit or model", "compat_cmd", "compat"),
     ("wipe", "erase people's data from a unit that goes out of service", "unit_cmd", "wipe"),
+    ("report", "write the paper for the customer from backups and results", "report_cmd", "report"),
+    ("health", "say how units do over their backups", "report_cmd", "health"),
     ("sim", "simulated units, to try everything without hardware", "", ""),
     ("sim list", "list what can be simulated", "sim_cmd", "sim_list"),
     ("sim serve", "serve a simulated unit on a port for other programs", "sim_cmd", "sim_serve"),
@@ -41,6 +45,7 @@ COMMANDS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("profiles list", "list the known models", "profiles_cmd", "profiles_list"),
     ("profiles show", "show one profile with its sources", "profiles_cmd", "profiles_show"),
     ("profiles check", "check a profile file of your own", "profiles_cmd", "profiles_check"),
+    ("profiles guide", "how to connect a unit of a model", "guide_cmd", "profiles_guide"),
     ("keys", "the keys that seal, open and sign backups", "", ""),
     ("keys init", "make the keys of this computer, once", "keys_cmd", "keys_init"),
     ("keys show", "show the recipient and the signer's fingerprint", "keys_cmd", "keys_show"),
@@ -48,6 +53,11 @@ COMMANDS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("keys import", "take over an identity from another computer", "keys_cmd", "keys_import"),
     ("keys import-lock", "make a credential file of another program's lock keys", "lock_keys_cmd", "keys_import_lock"),
     ("keys export-lock", "write a lock's keys in the maker's form, for its owner", "lock_keys_cmd", "keys_export_lock"),
+    ("job", "many doors in one folder, step by step", "", ""),
+    ("job new", "begin a job", "job_cmd", "job_new"),
+    ("job add", "add a door, or change one", "job_cmd", "job_add"),
+    ("job run", "run what can be run, door by door", "job_cmd", "job_run"),
+    ("job status", "say how far each door is and what to do next", "job_cmd", "job_status"),
     ("trust", "whose signatures count", "", ""),
     ("trust add", "trust another computer's signing key", "trust_cmd", "trust_add"),
     ("trust list", "list the trusted signers", "trust_cmd", "trust_list"),
@@ -66,12 +76,9 @@ _ONE_LINE: Final[dict[str, str]] = {name: text for name, text, _, _ in COMMANDS}
 _EPILOG: Final = """\b
 Try it without hardware:
   lockmigrate migrate sim://r503/full sim://r503/empty
-At the door:
-  lockmigrate scan
+At the door ("lockmigrate COMMAND -h" explains one command):
   lockmigrate backup serial:///dev/ttyUSB0 -o old.age
-  lockmigrate restore old.age serial:///dev/ttyUSB0
-
-"lockmigrate COMMAND -h" explains one command."""
+  lockmigrate restore old.age serial:///dev/ttyUSB0"""
 
 
 class UsageTrouble(click.UsageError):

@@ -8,6 +8,9 @@ from msgspec import Struct
 
 from lockmigrate.cli.parts import section
 from lockmigrate.cli.tables import Block, Facts, Line, Table
+from lockmigrate.model.comparison import CompatResult, DiffResult
+from lockmigrate.model.job_results import JobResult
+from lockmigrate.model.report import EraseCertificate, GuideResult, HealthResult, ReportResult
 from lockmigrate.model.results import Result
 from lockmigrate.model.vault_results import (
     VaultListResult,
@@ -105,6 +108,8 @@ class SignersResult(Result, frozen=True, kw_only=True):
 
 VAULT_RESULTS = (VaultListResult, VaultVerifyResult, VaultRekeyResult, VaultPurgeResult, VaultReindexResult)
 """Those of a folder of backups: their screens are a module of their own."""
+PAPERS = (ReportResult, HealthResult, GuideResult, EraseCertificate)
+"""What goes on paper; a certificate is only a file, and its schema is published with the others."""
 
 
 def screen(result: Result) -> list[Block]:
@@ -125,10 +130,26 @@ def screen(result: Result) -> list[Block]:
         return _signers(result)
     if isinstance(result, LockKeysResult):
         return [Facts([("lock", result.unit or "unknown"), ("keys", f"{result.file} (readable by you alone)")])]
+    if isinstance(result, CompatResult):
+        from lockmigrate.cli import compat_cmd
+
+        return compat_cmd.screen(result)
+    if isinstance(result, JobResult):
+        from lockmigrate.cli import job_cmd
+
+        return job_cmd.screen(result)
+    if isinstance(result, DiffResult):
+        from lockmigrate.cli import diff_cmd
+
+        return diff_cmd.screen(result)
     if isinstance(result, VAULT_RESULTS):
         from lockmigrate.cli import vault_screens
 
         return vault_screens.screen(result)
+    if isinstance(result, PAPERS):
+        from lockmigrate.cli import paper_screens
+
+        return paper_screens.screen(result)
     raise TypeError(f"there is no screen for {type(result).__name__}")
 
 

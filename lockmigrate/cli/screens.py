@@ -429,6 +429,8 @@ def _wipe(result: WipeResult) -> list[Block]:
         rows.append(("kept", ", ".join(result.kept)))
     if result.backup:
         rows.append(("backup", result.backup))
+    if result.certificate:
+        rows.append(("certificate", result.certificate))
     return [Facts(rows)]
 
 

@@ -15,6 +15,7 @@ from lockmigrate.errors import MismatchError
 from lockmigrate.model.results import InfoResult, TryResult, Unit, WipeResult
 from lockmigrate.operations import units
 from lockmigrate.operations.backup import BackupOptions, check_destination, seal_reading
+from lockmigrate.operations.certificate import check_certificate, with_certificate
 from lockmigrate.operations.journal import Journal
 from lockmigrate.operations.opening import open_file
 from lockmigrate.operations.reading import Reading, read_unit
@@ -66,7 +67,13 @@ async def try_finger(ctx: Context, target: str, timeout_s: float) -> TryResult:
 
 @click.command()
 @_TARGET
-@click.option("-o", "out", type=click.Path(path_type=Path), metavar="FILE", help="Seal the backup made first here.")
+@click.option(
+    "-o",
+    "out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Seal the backup made first here; FILE.certificate.json says what was erased.",
+)
 @click.option(
     "--backup",
     "existing_backup",
@@ -107,6 +114,8 @@ async def wipe(
     options = BackupOptions(out=out, label=ctx.unit.label, prefix="before-wipe", purpose="wipe")
     sealing = existing_backup is None and not no_backup and not dry_run
     ring = None
+    if out is not None and not dry_run:
+        check_certificate(out)
     if sealing:
         check_destination(options)
         ring = ring_for(ctx, seal=True)
@@ -144,7 +153,8 @@ async def wipe(
             file = (await seal_reading(reading, ring, options)).file
         scope = Scope.FACTORY if factory else Scope.PEOPLE
         result = await drain(units.wipe(lock, unit, scope=scope, backup=file), ctx.common)
-        return replace(result, erased=unit.counts)
+        result = replace(result, erased=unit.counts)
+        return result if out is None else with_certificate(result, scope, out)
 
 
 def _danger(unit: Unit, *, sealing: bool, compared: Path | None) -> list[str]:

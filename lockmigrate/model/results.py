@@ -245,6 +245,8 @@ class WipeResult(Result, frozen=True, kw_only=True):
     proof: Proof | None = None
     dry_run: bool = False
     """Nothing was erased: `left` is what would be."""
+    certificate: str | None = None
+    """The file that says so, where `-o` asked for it."""
 
 
 class TryResult(Result, frozen=True, kw_only=True):

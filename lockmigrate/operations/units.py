@@ -150,22 +150,6 @@ async def wipe(lock: Lock, unit: Unit, *, scope: Scope, backup: str | None) -> A
     )
 
 
-def certificate_of(result: WipeResult, scope: Scope, *, now: datetime | None = None) -> EraseCertificate:
-    """Say on paper how a unit was erased; what was proven is what reading it again showed, not that flash is clean."""
-    return EraseCertificate(
-        made_at=(now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        tool=f"lockmigrate {own_version()}",
-        unit=result.unit,
-        scope="factory" if scope is Scope.FACTORY else "people",
-        backup=result.backup,
-        erased=result.erased,
-        left=result.left,
-        kept=result.kept,
-        proof=result.proof,
-        warnings=result.warnings,
-    )
-
-
 async def _read(lock: Lock, sections: frozenset[Section]) -> Reading:
     async for item in read_unit(lock, sections=sections):
         if isinstance(item, Reading):

@@ -1,0 +1,1 @@
+"""What a customer reads: self-contained HTML pages, in English and Simplified Chinese."""
