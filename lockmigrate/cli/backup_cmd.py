@@ -8,7 +8,15 @@ from pathlib import Path
 import click
 from msgspec.structs import replace
 
-from lockmigrate.cli.options import Context, common, complete_backups, complete_targets, key_options, unit_options
+from lockmigrate.cli.options import (
+    Context,
+    common,
+    complete_backups,
+    complete_targets,
+    key_options,
+    opening_options,
+    unit_options,
+)
 from lockmigrate.cli.progress import drain
 from lockmigrate.cli.session import opened, ring_for, targets
 from lockmigrate.errors import ConfigError
@@ -100,7 +108,7 @@ async def backup(
 @_FILE
 @click.option("--reveal", is_flag=True, help="Show hidden values too; on a terminal only.")
 @_TRUST_ONCE
-@key_options
+@opening_options
 @common
 async def show(ctx: Context, file: Path, reveal: bool, trust_once: tuple[str, ...]) -> ShowResult:
     """Show what a backup holds, without secrets.
@@ -127,7 +135,7 @@ async def show(ctx: Context, file: Path, reveal: bool, trust_once: tuple[str, ..
 @click.option("--rehearse", is_flag=True, help="Restore it into a simulated unit and read that back.")
 @_TRUST_ONCE
 @unit_options
-@key_options
+@opening_options
 @common
 async def verify(
     ctx: Context, file: Path, target: str | None, rehearse: bool, trust_once: tuple[str, ...]

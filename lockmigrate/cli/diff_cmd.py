@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lockmigrate.cli.options import Context, common, complete_backups, key_options, unit_options
+from lockmigrate.cli.options import Context, common, complete_backups, opening_options, unit_options
 from lockmigrate.cli.parts import KIND_WORDS, counts_text, keys_text, section, unit_name
 from lockmigrate.cli.progress import drain
 from lockmigrate.cli.session import opened, ring_for, targets
@@ -27,7 +27,7 @@ MOST_CHANGED = 200
 @click.argument("b", shell_complete=complete_backups)
 @click.option("--trust-once", multiple=True, metavar="SHA256:…", help="Trust this signer for this run; typed in full.")
 @unit_options
-@key_options
+@opening_options
 @common
 async def diff_command(ctx: Context, a: str, b: str, trust_once: tuple[str, ...]) -> DiffResult:
     """Say what differs between A and B, each a backup file or a unit.

@@ -227,7 +227,8 @@ class _Steps:
     async def _call(self, ctx: Context, step: StepName, arguments: list[str]) -> Result:
         """Let click fill in what was not given, and call the function below the options."""
         command = _COMMANDS[step]
-        with command.make_context(step, arguments) as parsed:
+        # A command keeps the help option that it is first given, so it gets that of the program here too.
+        with command.make_context(step, arguments, help_option_names=["-h", "--help"]) as parsed:
             given = {name: value for name, value in parsed.params.items() if name not in _SHARED}
             function: Any = command.callback
             result: Result = await function.__wrapped__(ctx, **given)

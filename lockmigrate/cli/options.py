@@ -137,7 +137,7 @@ _UNIT: Final = (
     click.option("--trace", type=_FILE, metavar="FILE", help="Record every byte on the line; FILE then holds secrets."),
     click.option("--label", metavar="TEXT", help="What people call this door."),
 )
-_KEYS: Final = (
+_OPENING: Final = (
     click.option(
         "--passphrase-file",
         type=_FILE,
@@ -147,18 +147,20 @@ _KEYS: Final = (
         help="Unlocks the key files, instead of a question.",
     ),
     click.option(
-        "--recipient", "recipients", multiple=True, metavar="AGE1…", help="Also seal for this one; repeatable."
-    ),
-    click.option(
         "--identity", "identities", type=_FILE, multiple=True, metavar="FILE", help="Also try this key; repeatable."
     ),
-    click.option("--symmetric", is_flag=True, help="Seal under a passphrase of the backup's own."),
     click.option(
         "--backup-passphrase-file",
         type=_FILE,
         metavar="FILE",
-        help="That passphrase, instead of a question.",
+        help="The passphrase of a backup's own, instead of a question.",
     ),
+)
+_SEALING: Final = (
+    click.option(
+        "--recipient", "recipients", multiple=True, metavar="AGE1…", help="Also seal for this one; repeatable."
+    ),
+    click.option("--symmetric", is_flag=True, help="Seal under a passphrase of the backup's own."),
     click.option(
         "--key-copy/--no-key-copy",
         default=None,
@@ -178,8 +180,13 @@ def unit_options(function: F) -> F:
 
 
 def key_options(function: F) -> F:
-    """Add the options of `KeyOptions`."""
-    return _with(_KEYS, function)
+    """Add the options of `KeyOptions`, for commands that seal a backup."""
+    return _with((*_OPENING, *_SEALING), function)
+
+
+def opening_options(function: F) -> F:
+    """Add those options of `KeyOptions` that open a backup, for commands that seal none."""
+    return _with(_OPENING, function)
 
 
 def common(function: Callable[..., Any]) -> Callable[..., int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from msgspec.structs import replace
 
-from lockmigrate.cli.options import Context, common, complete_backups, key_options
+from lockmigrate.cli.options import Context, common, complete_backups, opening_options
 from lockmigrate.cli.session import ring_for
 from lockmigrate.errors import FileTrouble
 from lockmigrate.formats.files import write_whole
@@ -38,7 +38,7 @@ _TRUST_ONCE = click.option(
 @_LANG
 @_FORCE
 @_TRUST_ONCE
-@key_options
+@opening_options
 @common
 async def report(
     ctx: Context,
@@ -105,7 +105,7 @@ async def open_all(ctx: Context, files: Sequence[Path], trust_once: tuple[str, .
 @_LANG
 @_FORCE
 @_TRUST_ONCE
-@key_options
+@opening_options
 @common
 async def health(
     ctx: Context,

@@ -12,7 +12,15 @@ import click
 from msgspec.structs import replace
 
 from lockmigrate.cli import ask
-from lockmigrate.cli.options import Context, common, complete_backups, complete_targets, key_options, unit_options
+from lockmigrate.cli.options import (
+    Context,
+    common,
+    complete_backups,
+    complete_targets,
+    key_options,
+    opening_options,
+    unit_options,
+)
 from lockmigrate.cli.progress import drain
 from lockmigrate.cli.session import opened, rest, ring_for, targets
 from lockmigrate.cli.words import say
@@ -91,7 +99,7 @@ def _policy(ctx: Context, given: dict[str, Any]) -> Policy:
 @deciding
 @_TRUST_ONCE
 @unit_options
-@key_options
+@opening_options
 @common
 async def plan(ctx: Context, file: Path, target: str, trust_once: tuple[str, ...], **decided: Any) -> PlanResult:
     """Say what a restore would write, change and leave out. Nothing is written.
