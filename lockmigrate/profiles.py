@@ -146,7 +146,7 @@ def load_all(family: str | None = None) -> list[Profile]:
     Raises:
         ProfileError: one of the files is wrong.
     """
-    loaded = [load_profile(name) for name in profile_names()]
+    loaded = [read_profile(path) for path in sorted(_files(), key=lambda path: path.stem)]
     return [profile for profile in loaded if family in (None, profile.family)]
 
 
@@ -223,7 +223,7 @@ def check(profile: Profile, document: Mapping[str, Any]) -> list[str]:
 def _files() -> Iterator[Path]:
     seen: set[str] = set()
     for folder in profile_folders():
-        for path in sorted(folder.glob("*.toml")) if folder.is_dir() else []:
+        for path in folder.glob("*.toml") if folder.is_dir() else ():
             if path.stem not in seen:
                 seen.add(path.stem)
                 yield path

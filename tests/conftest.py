@@ -8,17 +8,29 @@ import signal
 from typing import Any
 
 import pytest
+from at_once import MARK, at_once, order, waits
 from virtual_time import run_test
+
+__all__ = ["at_once"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "real_time: an async test on the real clock, because a pty or socket is its subject"
     )
+    config.addinivalue_line("markers", MARK)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=order)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    if waits(pyfuncitem):
+        pyfuncitem.funcargs["at_once"].run(pyfuncitem)
+        return True
     real_time = pyfuncitem.get_closest_marker("real_time") is not None
     test = pyfuncitem.obj
     # hypothesis calls its inner test once per example, without awaiting it

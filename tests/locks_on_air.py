@@ -30,6 +30,9 @@ from lockmigrate.targets import Access, open_dialled, open_target, parse_target
 from lockmigrate.transports.ble import Stack, open_ble
 from lockmigrate.transports.bumble import BumbleClient, BumbleHost, BumbleScanner
 from lockmigrate.transports.gatt import Connection
+from lockmigrate.vault.keys import create_keys
+
+PASSPHRASE = "a passphrase of this test"
 
 
 @dataclass
@@ -65,8 +68,9 @@ class Pair:
 
 @contextlib.contextmanager
 def two_locks(folder: Path, old: str, new: str) -> Iterator[Pair]:
-    """Serve two simulated locks in another process, each with a state file in `folder`."""
-    (folder / "passphrase").write_text("a passphrase of this test\n")
+    """Serve two simulated locks in another process, each with a state file in `folder`, beside a config directory."""
+    create_keys(folder / "config", PASSPHRASE, generated=False, log_n=10)
+    (folder / "passphrase").write_text(f"{PASSPHRASE}\n")
     (folder / "passphrase").chmod(0o600)
     server = subprocess.Popen(
         [

@@ -662,6 +662,7 @@ def test_the_age_program_opens_our_passphrase_file(tmp_path: Path) -> None:
 @pytest.mark.peer
 @needs_age
 @needs_pty
+@pytest.mark.at_once(seconds=2)
 def test_we_open_a_passphrase_file_of_the_age_program(tmp_path: Path) -> None:
     sealed, plain = tmp_path / "x.age", tmp_path / "x"
     plain.write_bytes(b"hello")

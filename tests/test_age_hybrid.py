@@ -244,6 +244,7 @@ def test_ordinary_files_open_without_support_even_if_a_post_quantum_key_is_at_ha
     assert age.decrypt_bytes(sealed, identities=[SECRET, CLASSIC.reveal()]) == b"x"
 
 
+@pytest.mark.at_once
 def test_ordinary_use_does_not_import_the_post_quantum_parts() -> None:
     script = (
         "import sys; from lockmigrate.formats import age; key = age.generate_identity();"
@@ -261,21 +262,26 @@ TYPAGE = "age-encryption@0.3.1"
 SCRIPT = """
 import { readFileSync, writeFileSync } from "node:fs";
 import { Decrypter, Encrypter, identityToRecipient } from "age-encryption";
-const [secret, given, ours, plain, theirs] = process.argv.slice(2);
+const [secret, given, ...folders] = process.argv.slice(2);
 if (await identityToRecipient(secret) !== given) throw new Error("the recipient differs");
-const decrypter = new Decrypter();
-decrypter.addIdentity(secret);
-writeFileSync(plain, await decrypter.decrypt(readFileSync(ours)));
-const encrypter = new Encrypter();
-encrypter.addRecipient(given);
-writeFileSync(theirs, await encrypter.encrypt(readFileSync(plain)));
+for (const folder of folders) {
+  const decrypter = new Decrypter();
+  decrypter.addIdentity(secret);
+  writeFileSync(`${folder}/plain`, await decrypter.decrypt(readFileSync(`${folder}/ours`)));
+  const encrypter = new Encrypter();
+  encrypter.addRecipient(given);
+  writeFileSync(`${folder}/theirs`, await encrypter.encrypt(readFileSync(`${folder}/plain`)));
+}
 """
 SIZES = (0, 1, 100, 65_535, 65_536, 65_537, 131_072, 131_073, 1_000_000)
 
 
 @pytest.fixture(scope="module")
 def typage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The TypeScript implementation by age's author, got at test time from npm; a script that uses it."""
+    """A folder for each size, with our file, and with what the TypeScript implementation by age's author made of it.
+
+    Its package is got at test time from npm.
+    """
     if which("npm") is None or which("node") is None:
         pytest.skip("npm and node, which get and run the package age-encryption, are not installed")
     folder = tmp_path_factory.mktemp("typage")
@@ -286,6 +292,13 @@ def typage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     except (subprocess.SubprocessError, OSError):
         pytest.skip(f"npm cannot get the package {TYPAGE}")
     (folder / "peer.mjs").write_text(SCRIPT, encoding="utf-8")
+    for size in SIZES:
+        (folder / str(size)).mkdir()
+        data = os.urandom(size)
+        (folder / str(size) / "data").write_bytes(data)
+        (folder / str(size) / "ours").write_bytes(age.encrypt_bytes(data, recipients=[RECIPIENT]))
+    command = ["node", "peer.mjs", SECRET, RECIPIENT, *map(str, SIZES)]
+    subprocess.run(command, cwd=folder, capture_output=True, check=True, timeout=60)
     return folder
 
 
@@ -293,15 +306,7 @@ def typage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("size", SIZES)
 def test_typage_and_we_agree_on_keys_and_open_each_other_s_files(size: int, typage: Path) -> None:
     """The vectors show that we read what others write; this, that others read what we write."""
-    data = os.urandom(size)
-    ours, plain, theirs = typage / "ours", typage / "plain", typage / "theirs"
-    ours.write_bytes(age.encrypt_bytes(data, recipients=[RECIPIENT]))
-    subprocess.run(
-        ["node", "peer.mjs", SECRET, RECIPIENT, ours, plain, theirs],
-        cwd=typage,
-        capture_output=True,
-        check=True,
-        timeout=60,
-    )
-    assert plain.read_bytes() == data
-    assert age.decrypt_bytes(theirs.read_bytes(), identities=[SECRET]) == data
+    data, plain, theirs = ((typage / str(size) / name).read_bytes() for name in ("data", "plain", "theirs"))
+    assert len(data) == size
+    assert plain == data
+    assert age.decrypt_bytes(theirs, identities=[SECRET]) == data

@@ -54,6 +54,7 @@ def pattern(lines: list[str]) -> str:
     return "".join(parts)
 
 
+@pytest.mark.at_once
 @pytest.mark.parametrize("scene", scenes(), ids=lambda scene: scene.command)
 def test_the_program_says_what_the_transcript_says(scene: Scene, tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("LOCKMIGRATE_")}

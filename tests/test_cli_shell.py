@@ -285,6 +285,7 @@ def test_a_reader_that_goes_away_is_no_failure() -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a pipe whose reader goes away")
+@pytest.mark.at_once
 def test_nobody_reading_the_progress_stops_nothing() -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -732,6 +733,7 @@ def test_nothing_is_asked_without_a_terminal(question: Any, monkeypatch: pytest.
     assert error.value.exit_code == 2
 
 
+@pytest.mark.at_once
 def test_keys_init_does_not_hang_a_script(tmp_path: Path) -> None:
     done = start("keys", "init", "--config-dir", str(tmp_path / "keys"), "--json", LOCKMIGRATE_PASSPHRASE_FILE="")
     assert done.returncode == 2
@@ -878,6 +880,7 @@ def test_a_completion_script_is_printed(name: str, capsys: pytest.CaptureFixture
         assert (checked.returncode, checked.stderr) == (0, "")
 
 
+@pytest.mark.at_once
 @pytest.mark.parametrize(
     ("words", "at", "wanted"),
     [

@@ -17,12 +17,10 @@ from lockmigrate.profiles import load_profile
 from lockmigrate.sim import open_unit
 from lockmigrate.vault.keys import create_keys
 
-HAS_PTY = hasattr(os, "openpty")
+pytestmark = pytest.mark.at_once
+
 PASSPHRASE = "a passphrase of the test suite"
-MEDIA = [
-    pytest.param("pty", marks=pytest.mark.skipif(not HAS_PTY, reason="this system has no pseudo terminals")),
-    "tcp",
-]
+needs_pty = pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no pseudo terminals")
 
 
 class Bench:
@@ -49,11 +47,6 @@ class Bench:
         return json.loads(done.stderr.strip().splitlines()[-1])
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
-
-
 @contextlib.contextmanager
 def served(medium: str, what: str, state: Path) -> Iterator[str]:
     """`sim serve` in a process of its own; yields the target that it printed."""
@@ -76,11 +69,20 @@ def flash(profile: str, state: Path, **options: str) -> Any:
     return open_unit(load_profile(profile), "empty", options, state=state).flash
 
 
-@pytest.mark.parametrize("medium", MEDIA)
-@pytest.mark.parametrize(("profile", "size"), [("r503", 1536), ("as608", 768)])
+@pytest.mark.at_once(seconds=12)
+@pytest.mark.parametrize(
+    ("medium", "profile", "size"),
+    [
+        pytest.param("pty", "r503", 1536, marks=needs_pty),
+        pytest.param("tcp", "as608", 768),
+        pytest.param("tcp", "r503", 1536, marks=pytest.mark.sweep),
+        pytest.param("pty", "as608", 768, marks=[needs_pty, pytest.mark.sweep]),
+    ],
+)
 def test_fifty_templates_survive_backup_wipe_and_restore_byte_for_byte(
-    bench: Bench, medium: str, profile: str, size: int
+    tmp_path: Path, medium: str, profile: str, size: int
 ) -> None:
+    bench = Bench(tmp_path)
     state = bench.folder / "unit.state"
     # Unpaced, and at the top speed, because a pseudo terminal has no wire to wait for.
     options = "fill=50&baud=115200"
@@ -102,8 +104,10 @@ def test_fifty_templates_survive_backup_wipe_and_restore_byte_for_byte(
     assert flash(profile, state).image() == before.image()
 
 
-@pytest.mark.parametrize("medium", MEDIA)
-def test_two_programs_on_one_port_do_not_disturb_each_other(bench: Bench, medium: str) -> None:
+@pytest.mark.at_once(seconds=6)
+@pytest.mark.parametrize("medium", [pytest.param("pty", marks=needs_pty), "tcp"])
+def test_two_programs_on_one_port_do_not_disturb_each_other(tmp_path: Path, medium: str) -> None:
+    bench = Bench(tmp_path)
     with served(medium, "r503/full?fill=25&baud=115200&pace=1", bench.folder / "state") as target:
         command = [sys.executable, "-m", "lockmigrate", "backup", target, "-o", "first.age", "--json"]
         command += ["--config-dir", str(bench.config), "--passphrase-file", str(bench.passphrase_file)]
@@ -119,12 +123,21 @@ def test_two_programs_on_one_port_do_not_disturb_each_other(bench: Bench, medium
             assert json.loads(out)["counts"]["fingerprints"] == 25
 
 
-@pytest.mark.parametrize("medium", MEDIA)
-@pytest.mark.parametrize("family", ["gt511", "f5"])
+@pytest.mark.at_once(seconds=8)
+@pytest.mark.parametrize(
+    ("medium", "family"),
+    [
+        pytest.param("pty", "gt511", marks=needs_pty),
+        pytest.param("pty", "f5", marks=needs_pty),
+        pytest.param("tcp", "gt511"),
+        pytest.param("tcp", "f5", marks=pytest.mark.sweep),
+    ],
+)
 def test_the_other_serial_families_survive_backup_wipe_and_restore_byte_for_byte(
-    bench: Bench, medium: str, family: str
+    tmp_path: Path, medium: str, family: str
 ) -> None:
     """The family is found without being named, also behind a pseudo terminal, where the speed has to be found too."""
+    bench = Bench(tmp_path)
     state = bench.folder / "unit.state"
     with served(medium, f"{family}/full?fill=12", state) as target:
         target = target.partition("?")[0]
@@ -158,7 +171,8 @@ def terminal(what: str, state: Path, medium: str) -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("profile", ["zk", "zk-bw"])
-def test_a_terminal_moves_from_tcp_to_udp_byte_for_byte(bench: Bench, profile: str) -> None:
+def test_a_terminal_moves_from_tcp_to_udp_byte_for_byte(tmp_path: Path, profile: str) -> None:
+    bench = Bench(tmp_path)
     old_state, new_state = bench.folder / "old.state", bench.folder / "new.state"
     key = bench.folder / "terminal.toml"
     with terminal(f"{profile}/full?comm_key=123456", old_state, "--tcp") as (old, credential):
@@ -179,7 +193,8 @@ def test_a_terminal_moves_from_tcp_to_udp_byte_for_byte(bench: Bench, profile: s
     assert flash(profile, new_state).image() == flash(profile, old_state).image()
 
 
-def test_a_wrong_communication_key_is_tried_once(bench: Bench) -> None:
+def test_a_wrong_communication_key_is_tried_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
     key = bench.folder / "terminal.toml"
     key.write_text("[zk]\ncomm_key = 1\n", encoding="utf-8")
     key.chmod(0o600)

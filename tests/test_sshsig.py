@@ -220,6 +220,7 @@ def test_ssh_keygen_verifies_ours_and_refuses_another_message(tmp_path: Path) ->
 
 @pytest.mark.peer
 @needs_ssh_keygen
+@pytest.mark.at_once
 @pytest.mark.parametrize("kind", ["rsa", "ecdsa"])
 def test_signatures_by_other_kinds_of_keys_are_refused(kind: str, tmp_path: Path) -> None:
     run("ssh-keygen", "-q", "-t", kind, "-N", "", "-f", tmp_path / "key")

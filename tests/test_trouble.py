@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,37 +26,53 @@ PASSPHRASE = "correct horse battery staple"
 needs_pty = pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no pseudo terminals")
 
 
+def made_keys(folder: Path) -> list[str]:
+    """Make a config directory with keys and a passphrase file; return the options that unlock them."""
+    create_keys(folder / "config", PASSPHRASE, generated=False, log_n=10)
+    (folder / "passphrase").write_text(PASSPHRASE, encoding="utf-8")
+    (folder / "passphrase").chmod(0o600)
+    return ["--passphrase-file", str(folder / "passphrase")]
+
+
 class Desk:
     """A config directory, and the program run in this process."""
 
     def __init__(self, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
         self.folder = folder
         self._capfd = capfd
-        create_keys(folder / "config", PASSPHRASE, generated=False, log_n=10)
-        (folder / "passphrase").write_text(PASSPHRASE, encoding="utf-8")
-        (folder / "passphrase").chmod(0o600)
-
-    @property
-    def keys(self) -> list[str]:
-        return ["--passphrase-file", str(self.folder / "passphrase")]
+        self.keys = made_keys(folder)
 
     def run(self, *arguments: str, expect: int, keys: bool = False) -> Any:
         """Run with --json; return the document and check the contract of errors."""
         given = [*arguments, "--json", "--config-dir", str(self.folder / "config"), *(self.keys if keys else [])]
         self._capfd.readouterr()
         code = main(given)
-        out, err = self._capfd.readouterr()
-        assert code == expect, f"{arguments}: exit {code}\n{out}\n{err}"
-        assert "Traceback" not in err
-        if expect in (0, 8, 9):
-            return json.loads(out)
-        if arguments[0] not in ("plan", "show", "verify") or expect != 10:
-            assert out == ""
-        document = json.loads(err.strip().splitlines()[-1])
-        assert document["schema"] == "lockmigrate.error/1"
-        assert document["exit"] == expect
-        assert document["message"]
-        return document
+        return document_of(arguments, code, *self._capfd.readouterr(), expect=expect)
+
+
+def document_of(arguments: Sequence[str], code: int, out: str, err: str, *, expect: int) -> Any:
+    """Return the document that a run printed, and check the contract of errors."""
+    assert code == expect, f"{arguments}: exit {code}\n{out}\n{err}"
+    assert "Traceback" not in err
+    if expect in (0, 8, 9):
+        return json.loads(out)
+    if arguments[0] not in ("plan", "show", "verify") or expect != 10:
+        assert out == ""
+    document = json.loads(err.strip().splitlines()[-1])
+    assert document["schema"] == "lockmigrate.error/1"
+    assert document["exit"] == expect
+    assert document["message"]
+    return document
+
+
+def run_apart(folder: Path, *arguments: str, expect: int) -> Any:
+    """Run with --json in a process of its own; return the document and check the contract of errors."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LOCKMIGRATE_")}
+    command = [sys.executable, "-m", "lockmigrate", *arguments, "--json", "--config-dir", str(folder / "config")]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=120, check=False
+    )
+    return document_of(arguments, done.returncode, done.stdout, done.stderr, expect=expect)
 
 
 @pytest.fixture
@@ -109,18 +125,20 @@ def test_a_file_is_no_port(desk: Desk) -> None:
 
 
 @needs_pty
-def test_a_silent_port_is_exit_5_and_says_what_to_check(desk: Desk) -> None:
+@pytest.mark.at_once(seconds=14)
+def test_a_silent_port_is_exit_5_and_says_what_to_check(tmp_path: Path) -> None:
     with talking_port(b"") as port:
-        error = desk.run("info", f"serial://{port}", expect=5)
+        error = run_apart(tmp_path, "info", f"serial://{port}", expect=5)
     assert error["code"] == "no-answer"
     for word in ("TX", "RX", "3.3 V", "reset"):
         assert word in error["hint"]
 
 
 @needs_pty
-def test_a_device_of_another_family_is_exit_3(desk: Desk) -> None:
+@pytest.mark.at_once(seconds=5)
+def test_a_device_of_another_family_is_exit_3(tmp_path: Path) -> None:
     with talking_port(bytes.fromhex("f500000000f5") + b"hello from another world\r\n") as port:
-        error = desk.run("info", f"serial://{port}?baud=57600", expect=3)
+        error = run_apart(tmp_path, "info", f"serial://{port}?baud=57600", expect=3)
     assert error["code"] == "unknown-unit"
 
 
@@ -238,17 +256,25 @@ def test_a_script_that_names_no_unit_or_another_one_writes_nothing(desk: Desk) -
 
 
 @needs_pty
-@pytest.mark.parametrize("after_s", [0.3, 1.0, 1.6])
-def test_ctrl_c_during_a_backup_is_exit_130_and_leaves_nothing(desk: Desk, after_s: float) -> None:
+@pytest.mark.at_once(seconds=2)
+@pytest.mark.parametrize(("lines", "stage"), [(0, None), (1, "notepad"), (20, "fingerprints")])
+def test_ctrl_c_during_a_backup_is_exit_130_and_leaves_nothing(tmp_path: Path, lines: int, stage: str | None) -> None:
+    """While the program starts, at its first word of progress, and among the templates."""
+    keys = made_keys(tmp_path)
     command = [sys.executable, "-m", "lockmigrate", "backup", "sim://r503/full?fill=40&pace=1", "-o", "x.age"]
-    command += ["--config-dir", str(desk.folder / "config"), *desk.keys]
-    with subprocess.Popen(command, cwd=desk.folder, stderr=subprocess.PIPE, text=True) as process:
-        time.sleep(after_s)
+    command += ["--config-dir", str(tmp_path / "config"), *keys, "--progress", "json"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        if not lines:
+            time.sleep(0.3)
+        told = [json.loads(process.stderr.readline()) for _ in range(lines)]
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
-    assert process.returncode == 130 or (after_s < 0.5 and process.returncode == -signal.SIGINT), err
-    assert "Traceback" not in err or after_s < 0.5  # before our first line runs, Python itself speaks
-    assert sorted(path.name for path in desk.folder.iterdir()) == ["config", "passphrase"]
+        process.wait(timeout=20)
+        err = process.stderr.read()
+    assert not told or told[-1]["stage"] == stage
+    assert process.returncode == 130 or (not lines and process.returncode == -signal.SIGINT), err
+    assert "Traceback" not in err or not lines  # before our first line runs, Python itself speaks
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config", "passphrase"]
 
 
 def test_no_secret_is_ever_printed(desk: Desk, capfd: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,12 +26,6 @@ ONE_TIME: Final = 2
 """Type of passcodes that stay behind."""
 
 
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Pair]:
-    with two_locks(tmp_path, "ttlock/full", "ttlock/fresh?seed=5&mac=C1:5E:AA:00:00:05") as pair:
-        yield pair
-
-
 def rows(memory: dict[str, Any], name: str) -> list[str]:
     """Return what a lock's memory holds of a kind, without one-time codes."""
     held = memory["flash"][name]
@@ -40,10 +33,15 @@ def rows(memory: dict[str, Any], name: str) -> list[str]:
     return sorted(json.dumps(item, sort_keys=True) for item in items if item.get("kind", item.get("type")) != ONE_TIME)
 
 
-def test_a_full_lock_moves_to_a_fresh_one_in_another_process(pair: Pair) -> None:
+@pytest.mark.at_once(seconds=10)
+def test_a_full_lock_moves_to_a_fresh_one_in_another_process(tmp_path: Path) -> None:
+    with two_locks(tmp_path, "ttlock/full", "ttlock/fresh?seed=5&mac=C1:5E:AA:00:00:05") as pair:
+        move(pair)
+
+
+def move(pair: Pair) -> None:
     old, new, file = pair.old["target"], pair.new["target"], str(pair.folder / "old.age")
     write_credentials(pair, "ttlock")
-    pair.run("keys", "init")
     seen = {lock["target"]: lock for lock in pair.run("scan", "--for", "0.5", "--hci", pair.old["hci"])["locks"]}
     assert {old, new} <= seen.keys(), "what scan shows can be pasted back"
     assert (seen[old]["state"], seen[new]["state"]) == (None, "factory-fresh")

@@ -19,6 +19,8 @@ from lockmigrate.targets import parse_target
 ROOT = Path(__file__).resolve().parents[1]
 DUMP = f"image://{ROOT / 'docs' / 'examples' / 'example-keypad.bin'}?profile=example-keypad-eeprom"
 
+apart = pytest.mark.at_once
+
 
 def run(*arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
@@ -40,6 +42,7 @@ def documents(*arguments: str, expect: int = 0) -> Any:
     return json.loads(done.stdout if expect in (0, 8, 9) else done.stderr.strip().splitlines()[-1])
 
 
+@apart
 def test_a_terminal_moves_to_the_next_in_one_command() -> None:
     result = documents("migrate", "sim://zk/full", "sim://zk/empty")
     moved = [record for record in result["records"] if record["outcome"] in ("copy", "adjust")]
@@ -48,18 +51,21 @@ def test_a_terminal_moves_to_the_next_in_one_command() -> None:
     assert [gap["section"] for gap in result["gaps"]] == ["lock_schedules"], "holidays are an announced gap"
 
 
+@apart
 def test_a_dry_run_of_wiping_says_what_would_go() -> None:
     done = run("wipe", "sim://zk/full", "--dry-run")
     assert "would erase  40 users, 60 fingerprints" in done.stdout
     assert "nothing was erased" in done.stdout
 
 
+@apart
 def test_a_path_that_is_not_there_is_not_found(tmp_path: Path) -> None:
     assert documents("info", f"image://{tmp_path}/nothing", expect=3)["code"] == "not-found"
     missing = f"image://{tmp_path}/nothing?profile=example-keypad-eeprom"
     assert documents("info", missing, expect=3)["code"] == "not-found"
 
 
+@apart
 def test_a_dump_is_read_and_never_written_or_wiped(tmp_path: Path) -> None:
     told = documents("info", DUMP)
     assert told["unit"]["family"] == "image"
@@ -70,6 +76,7 @@ def test_a_dump_is_read_and_never_written_or_wiped(tmp_path: Path) -> None:
     assert "fingerprints" not in error["message"]
 
 
+@apart
 def test_a_plan_that_asks_ends_with_a_decisions_file_that_it_takes(tmp_path: Path) -> None:
     asked = run("migrate", "sim://zk/full", "sim://zk-bw/empty", "--dry-run", expect=10)
     lines = [line.strip() for line in asked.stdout.splitlines()]
@@ -82,6 +89,7 @@ def test_a_plan_that_asks_ends_with_a_decisions_file_that_it_takes(tmp_path: Pat
     assert again.stdout != asked.stdout
 
 
+@apart
 def test_an_answer_that_settles_nothing_is_told(tmp_path: Path) -> None:
     file = tmp_path / "decisions.toml"
     file.write_text('[[answer]]\nkey = "user/999"\nchoice = "skip"\n', encoding="utf-8")

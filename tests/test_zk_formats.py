@@ -292,7 +292,7 @@ def test_any_stream_is_packets_or_our_error_and_the_buffer_is_bounded(pieces: li
 def test_dribbled_and_broken_streams_cost_linear_time() -> None:
     whole = wrapped(Packet(1501, 0, 1, bytes(60_000))) * 3
     framer = TcpFramer()
-    began = time.perf_counter()
+    began = time.process_time()
     found = [got for at in range(len(whole)) for got in feed_one(framer, whole[at : at + 1])]
     assert len(found) == 3
     broken = TcpFramer()
@@ -302,7 +302,7 @@ def test_dribbled_and_broken_streams_cost_linear_time() -> None:
     for _ in range(1000):
         broken.feed(bytes(65536))
     assert len(broken._buffer) == 0
-    assert time.perf_counter() - began < 3
+    assert time.process_time() - began < 3
 
 
 def feed_one(framer: TcpFramer, piece: bytes) -> list[Packet]:
@@ -314,13 +314,13 @@ def test_split_replies_are_cut_and_summed_at_the_speed_of_a_network() -> None:
     """10 MB/s of 1,008-byte packets is what a socket of such a unit can give at most."""
     stream = wrapped(Packet(1501, 0, 1, v10(1008))) * 2000
     framer = TcpFramer()
-    began = time.perf_counter()
+    began = time.process_time()
     count = 0
     for at in range(0, len(stream), 65536):
         framer.feed(stream[at : at + 65536])
         count += len(drain(framer))
     assert count == 2000
-    assert len(stream) / (time.perf_counter() - began) > 10_000_000
+    assert len(stream) / (time.process_time() - began) > 10_000_000
 
 
 def test_damaged_datagrams_count_as_lost() -> None:
@@ -493,9 +493,9 @@ def test_both_ways_of_reading_records_agree(width: Width, data: st.DataObject) -
 
 def test_ten_thousand_users_become_rows_in_a_tenth_of_a_second() -> None:
     body = b"".join(user72(uid) for uid in range(1, 101)) * 100
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(split_users(body, 72)) == 10_000
-    assert time.perf_counter() - began < 0.1
+    assert time.process_time() - began < 0.1
 
 
 @pytest.mark.parametrize("size", [0, 1, 15, 17, 27, 29, 71, 73, 144])
@@ -558,10 +558,10 @@ def test_a_table_of_templates_that_is_cut_is_refused(cut: int) -> None:
 def test_an_entry_shorter_than_its_head_never_loops() -> None:
     with pytest.raises(FrameError):
         split_templates(b"\x00\x00" + bytes(40))
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(FrameError, match="more entries"):
         split_templates((6).to_bytes(2, "little") + b"\x01\x00\x01\x01" + b"\x06\x00\x01\x00\x01\x01" * 700_000)
-    assert time.perf_counter() - began < 3
+    assert time.process_time() - began < 3
 
 
 @given(st.binary(max_size=200))
@@ -1062,6 +1062,6 @@ def test_any_user_fits_any_width_and_never_gains_a_right(data: st.DataObject) ->
 
 def test_ten_thousand_users_are_fitted_in_a_few_seconds() -> None:
     body = b"".join(user72(uid, name=b"Somebody with a name") for uid in range(1, 10_001))
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(fit(body, 72, 28)) == 10_000
-    assert time.perf_counter() - began < 6
+    assert time.process_time() - began < 6

@@ -57,12 +57,12 @@ class Served:
         assert not self._thread.is_alive()
 
 
-def pyzk(served: Served, key: int, *, udp: bool = False, encoding: str = "UTF-8") -> Any:
+def pyzk(served: Served, key: int, *, udp: bool = False, encoding: str = "UTF-8", timeout_s: float = TIMEOUT_S) -> Any:
     """Return pyzk's client, not yet connected."""
     client = zk.ZK(
         "127.0.0.1",
         port=served.at.port,
-        timeout=TIMEOUT_S,
+        timeout=timeout_s,
         password=key,
         force_udp=udp,
         ommit_ping=True,

@@ -6,6 +6,7 @@ Numbers are plain binary, not BCD. Black-and-white units answer some of these in
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -93,6 +94,7 @@ class Combination:
         return self.groups == (int(self.number == 1), 0, 0, 0, 0)
 
 
+@functools.lru_cache(maxsize=256)  # nearly all are as from the factory, and one restore decodes the tables many times
 def parse_zone(raw: bytes) -> Zone:
     """Read a zone.
 
@@ -115,6 +117,7 @@ def build_zone(zone: Zone) -> bytes:
     return build(ZONE, {"number": zone.number, "days": days, "tail": zone.tail}, "a time zone")
 
 
+@functools.lru_cache(maxsize=256)  # as above
 def parse_group(raw: bytes) -> Group:
     """Read a group.
 
