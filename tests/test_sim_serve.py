@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -99,12 +98,6 @@ def start(medium: str) -> Iterator[Serve]:
     yield begin
     for served in running:
         served.stop()
-
-
-@pytest.fixture(autouse=True)
-def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """pyserial sleeps 0.3 s after it has closed a socket, for servers that need it; a unit of ours does not."""
-    monkeypatch.setattr("serial.urlhandler.protocol_socket.time", SimpleNamespace(sleep=lambda _seconds: None))
 
 
 def plugged(served: Served, *, baud: int = 57600, timeout_s: float = 2.0) -> serial.Serial:
