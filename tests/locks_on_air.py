@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -15,14 +16,17 @@ from typing import Any
 
 import msgspec
 
+from lockmigrate.errors import ConnectError, LinkError
 from lockmigrate.model.results import RestoreResult
 from lockmigrate.operations.journal import MemoryJournal
 from lockmigrate.operations.on_paper import source_in_memory
 from lockmigrate.operations.reading import Reading, read_unit
 from lockmigrate.operations.restore import Prepared, Source, execute, prepare
 from lockmigrate.planning.policy import Policy
+from lockmigrate.profiles import load_profile
 from lockmigrate.protocols import Lock
 from lockmigrate.protocols.credentials import CREDENTIALS
+from lockmigrate.sim import open_unit
 from lockmigrate.sim.radio import Radio
 from lockmigrate.sim.radio_unit import Peripheral
 from lockmigrate.sim.unit import SimulatedUnit
@@ -141,6 +145,27 @@ async def restore(air: Air, source: Source, journal: MemoryJournal) -> RestoreRe
         await lock.close()
     assert isinstance(result, RestoreResult)
     return result
+
+
+async def packets_of(profile: str, source: Source) -> int:
+    """Count the packets of a restore that nothing disturbs."""
+    async with on_air(open_unit(load_profile(profile), "empty", {})) as air:
+        await restore(air, source, MemoryJournal())
+        return air.radio.packets_to_units + air.radio.packets_from_units
+
+
+async def restored_after_a_loss(profile: str, source: Source, point: int) -> SimulatedUnit:
+    """Restore into an empty lock, lose the link at a packet, restore again; returns the lock as it is then."""
+    async with on_air(open_unit(load_profile(profile), "empty", {})) as air:
+        journal = MemoryJournal()
+        air.radio.lose_at(point)
+        with contextlib.suppress(LinkError, ConnectError):  # what was lost while reading is dialled again, in silence
+            await restore(air, source, journal)
+        assert not air.radio.losses_ahead, f"the link was never lost at packet {point}"
+        await asyncio.sleep(0.1)
+        result = await restore(air, source, journal)
+        assert [record.key for record in result.records if record.outcome == "copy" and record.proof is None] == []
+        return air.unit
 
 
 async def source_of(target: str) -> Source:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -234,6 +236,28 @@ def test_a_taken_port_is_an_error() -> None:
     unit = open_unit(load_profile("r503"), "empty")
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConnectError, match="cannot listen"):
         asyncio.run(serve_tcp(unit, "127.0.0.1", taken.getsockname()[1], lambda _: None))
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_client_that_comes_while_the_service_ends_leaves_no_open_socket(turns: int) -> None:
+    async def scenario() -> None:
+        found: list[ServedAt] = []
+        unit = open_unit(load_profile("r503"), "empty")
+        serving = asyncio.ensure_future(serve_tcp(unit, "127.0.0.1", 0, found.append))
+        await asyncio.sleep(0.01)
+        clients = [socket.create_connection(("127.0.0.1", found[0].port)) for _ in range(3)]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        serving.cancel()
+        await asyncio.wait([serving])
+        for client in clients:
+            client.close()
+
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        asyncio.run(scenario())
+        gc.collect()
+    assert [str(item.message) for item in seen if item.category is ResourceWarning] == []
 
 
 @needs_pty

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from locks_on_air import Pair, on_air, restore, source_of, two_locks, write_credentials
+from locks_on_air import Pair, packets_of, restored_after_a_loss, source_of, two_locks, write_credentials
 
-from lockmigrate.errors import ConnectError, LinkError
-from lockmigrate.operations.journal import MemoryJournal
 from lockmigrate.operations.restore import Source
 from lockmigrate.profiles import load_profile
 from lockmigrate.sim import open_unit
@@ -86,30 +82,17 @@ def held(unit: SimulatedUnit) -> list[str]:
     return sorted(repr(vars(item)) for item in found if getattr(item, "kind", None) != ONE_TIME)
 
 
-async def packets_of(source: Source) -> int:
-    async with on_air(open_unit(load_profile("ttlock"), "empty", {})) as air:
-        await restore(air, source, MemoryJournal())
-        return air.radio.packets_to_units + air.radio.packets_from_units
-
-
 async def lost_at(point: int, source: Source, wanted: list[str]) -> None:
-    async with on_air(open_unit(load_profile("ttlock"), "empty", {})) as air:
-        journal = MemoryJournal()
-        air.radio.lose_at(point)
-        with contextlib.suppress(LinkError, ConnectError):  # after the last packet nothing is lost any more
-            await restore(air, source, journal)
-        await asyncio.sleep(0.1)
-        result = await restore(air, source, journal)
-        assert [record.key for record in result.records if record.outcome == "copy" and record.proof is None] == []
-        assert held(air.unit) == wanted
-        assert len(air.unit.flash.passage) == len(source.snapshot.lock_schedules)
+    unit = await restored_after_a_loss("ttlock", source, point)
+    assert held(unit) == wanted
+    assert len(unit.flash.passage) == len(source.snapshot.lock_schedules)
 
 
 async def test_a_link_that_is_lost_at_a_packet_leaves_a_restore_that_can_be_finished() -> None:
     options = {"passcodes": "6", "cards": "4", "fingers": "2", "log": "3"}
     source = await source_of("sim://ttlock/full?" + "&".join(f"{key}={value}" for key, value in options.items()))
     wanted = held(open_unit(load_profile("ttlock"), "full", options))
-    total = await packets_of(source)
+    total = await packets_of("ttlock", source)
     for number in range(FEW):
         await lost_at(1 + total * number // FEW, source, wanted)
 
@@ -121,6 +104,6 @@ async def test_a_link_that_is_lost_at_any_packet_leaves_a_restore_that_can_be_fi
 ) -> None:
     source = await source_of("sim://ttlock/full")
     wanted = held(open_unit(load_profile("ttlock"), "full", {}))
-    total = await packets_of(source)
+    total = await packets_of("ttlock", source)
     for number in range(tenth, POINTS, 10):
         await lost_at(1 + total * number // POINTS, source, wanted)

@@ -138,9 +138,9 @@ def test_an_address_alone_is_told_how_terminals_are_written(text: str) -> None:
 
 def test_the_model_s_profile_leaves_the_algorithm_open() -> None:
     """A plan on paper must not send people to enrol again whose templates would fit."""
-    from lockmigrate.operations.on_paper import _unit
+    from lockmigrate.operations.on_paper import unit_of_profile
     from lockmigrate.profiles import load_profile
 
-    fingerprint = _unit(load_profile("zk")).capabilities.credentials.fingerprint
+    fingerprint = unit_of_profile(load_profile("zk")).capabilities.credentials.fingerprint
     assert fingerprint is not None
     assert fingerprint.template_formats == ("zk/zkfinger/9", "zk/zkfinger/10")

@@ -14,7 +14,7 @@ from lockmigrate.errors import ConfigError, ProfileError
 from lockmigrate.formats.files import read_whole
 from lockmigrate.model.comparison import Compared, CompatResult, KindFate
 from lockmigrate.operations.compat_rules import Side, fates, fits
-from lockmigrate.operations.on_paper import _unit as unit_on_paper
+from lockmigrate.operations.on_paper import unit_of_profile
 from lockmigrate.profiles import load_profile
 from lockmigrate.protocols import Lock, Uncounted
 
@@ -42,7 +42,7 @@ def side_on_paper(name: str) -> Side:
         ProfileError: there is no such profile.
     """
     profile = load_profile(name)
-    return Side(unit=unit_on_paper(profile), gaps=profile.gaps, variant=profile.variant, on_paper=True)
+    return Side(unit=unit_of_profile(profile), gaps=profile.gaps, variant=profile.variant, on_paper=True)
 
 
 async def side_of(lock: Lock) -> Side:

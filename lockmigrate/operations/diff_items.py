@@ -24,7 +24,7 @@ from lockmigrate.model.records import (
     User,
 )
 from lockmigrate.model.secret import Secret
-from lockmigrate.operations.show import _timer, _week
+from lockmigrate.operations.show import timer_row, week_text
 
 SHOWN_DIGITS: Final = 8
 _KINDS: Final[dict[str, Kind]] = {
@@ -184,7 +184,7 @@ class _Items:
         return other.name if isinstance(other.name, str) and other.name else self._value(other)
 
     def _lock_schedule(self, item: LockSchedule) -> Item:
-        row = _timer(item)
+        row = timer_row(item)
         fields: dict[str, Value] = {"when": row["days"], "action": item.action, "enabled": item.enabled}
         return Item(
             key=item.key, kind="lock_schedule", identity=f"{row['days']} {item.action}", fields=fields, family_only=True
@@ -213,7 +213,7 @@ def _person(user: User) -> str:
 
 
 def _when(limit: Schedule) -> str:
-    return _week(limit)
+    return week_text(limit)
 
 
 def _plain(value: object) -> Value:

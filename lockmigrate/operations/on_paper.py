@@ -32,7 +32,7 @@ def plan_for_profile(source: Source, name: str, policy: Policy) -> PlanResult:
         ProfileError: there is no such profile.
     """
     profile = load_profile(name)
-    unit = _unit(profile)
+    unit = unit_of_profile(profile)
     variant = profile.variant
     empty = Snapshot(
         metadata=Metadata(),
@@ -70,7 +70,8 @@ def plan_for_profile(source: Source, name: str, policy: Policy) -> PlanResult:
     )
 
 
-def _unit(profile: Profile) -> Unit:
+def unit_of_profile(profile: Profile) -> Unit:
+    """Return a model as a unit that nobody has seen."""
     fingerprint = profile.capabilities.credentials.fingerprint
     credentials = profile.capabilities.credentials
     if fingerprint is not None and profile.family != "image":

@@ -62,8 +62,8 @@ def _visible(snapshot: Snapshot, *, reveal: bool) -> list[dict[str, Any]]:
     rows += [
         {"key": table.key, "kind": "combination", "groups": _keys(table.groups)} for table in snapshot.combinations
     ]
-    rows += [{"key": table.key, "kind": "schedule", "days": _week(table)} for table in snapshot.schedules]
-    rows += [_timer(timer) for timer in snapshot.lock_schedules]
+    rows += [{"key": table.key, "kind": "schedule", "days": week_text(table)} for table in snapshot.schedules]
+    rows += [timer_row(timer) for timer in snapshot.lock_schedules]
     for setting in snapshot.settings:
         secret = setting.hidden if isinstance(setting.hidden, Secret) else None
         rows.append(
@@ -101,7 +101,8 @@ def _keys(keys: tuple[str, ...]) -> str:
     return ", ".join(keys)
 
 
-def _timer(timer: LockSchedule) -> dict[str, Any]:
+def timer_row(timer: LockSchedule) -> dict[str, Any]:
+    """Return a timer, or a time in which the door stays open, as a row of cells."""
     state = "disabled" if not timer.enabled else None
     row = {
         "key": timer.key,
@@ -136,7 +137,7 @@ def _days(mask: int) -> str:
     return ",".join(parts) or "no day"
 
 
-def _week(schedule: Schedule) -> str:
+def week_text(schedule: Schedule) -> str:
     """Seven windows, Sunday first; one where all days are alike. Or the days and hours, or the dates."""
     if schedule.kind == "Unknown":
         return f"unknown: {schedule.why}"

@@ -94,6 +94,11 @@ class Radio(LocalLink):
         """
         self._losses.append(_Loss(packets=packet, unit=unit))
 
+    @property
+    def losses_ahead(self) -> int:
+        """How many losses that were asked for have not happened yet."""
+        return len(self._losses)
+
     def lose_all(self, unit: str | None = None) -> None:
         """Lose all connections, or those of one unit (its address)."""
         for controller in tuple(self.controllers):

@@ -169,9 +169,9 @@ async def serve_tcp(unit: SimulatedUnit, host: str, port: int, on_ready: Callabl
         on_ready(ServedAt(target=f"serial://socket://{host}:{got}", port=got))
         return await plug.done
     finally:
+        await plug.closed()  # a server that is closed first leaves those open that it has just accepted (Python 3.11)
         server.close()
-        plug.close()
-        await asyncio.sleep(0)  # lets the closed client's transport finish
+        await plug.closed()
         unit.save()
 
 
@@ -326,6 +326,8 @@ class _Socket(Host):
         super().__init__(unit)
         self.client: asyncio.Transport | None = None
         self._waiting: deque[asyncio.Transport] = deque()
+        self.connected: set[asyncio.Transport] = set()
+        """All whose socket is not closed yet."""
 
     def plug_in(self, client: asyncio.Transport) -> None:
         """Let a client in; where there is one, it has a moment to go (it may have hung up just before)."""
@@ -349,11 +351,17 @@ class _Socket(Host):
         if self._waiting:
             self.plug_in(self._waiting.popleft())
 
-    def close(self) -> None:
-        """Send all away."""
-        while self._waiting:
-            self._waiting.popleft().close()
-        self.unplug()
+    async def closed(self) -> None:
+        """Send all away, those too that come at this very moment, and see their sockets closed."""
+        for _ in range(3):  # turns of the loop from accepting a client to its protocol
+            while self._waiting:
+                self._waiting.popleft().close()
+            self.unplug()
+            await asyncio.sleep(0)
+        while self.connected:
+            for client in tuple(self.connected):
+                client.abort()
+            await asyncio.sleep(0)
 
     def _send_away(self, client: asyncio.Transport) -> None:
         if client in self._waiting:
@@ -376,6 +384,7 @@ class _TcpClient(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - create_server makes no other
         self._transport = transport
+        self._plug.connected.add(transport)
         self._plug.plug_in(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -383,7 +392,10 @@ class _TcpClient(asyncio.Protocol):
             self._plug.received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._transport is not None and self._plug.client is self._transport:
+        if self._transport is None:
+            return
+        self._plug.connected.discard(self._transport)
+        if self._plug.client is self._transport:
             self._plug.unplug()
 
 
