@@ -260,6 +260,7 @@ def test_a_secret_has_no_dictionary_to_look_into() -> None:
 
 def test_the_list_of_secret_fields_is_derived_from_the_types() -> None:
     assert SECRET_FIELDS == {
+        "Metadata": ("suggestion_key",),
         "Setting": ("hidden",),
         "AccessKey": ("secret",),
         "PinData": ("digits",),

@@ -352,6 +352,7 @@ def test_mistakes_of_the_command_line(bench: Bench) -> None:
 def test_what_steps_were_done_with_tells_nothing_of_a_pin(bench: Bench) -> None:
     decisions = bench.base / "decisions.toml"
     decisions.write_text('[[answer]]\nkey = "pin/1"\nchoice = "value"\nvalue = "4711"\n')
+    decisions.chmod(0o600)
     bench.job("add", "A", "--old", OLD, "--new", "r503", "--decisions", str(decisions))
     copy = bench.folder / "A" / "decisions.toml"
     assert copy.stat().st_mode & 0o077 == 0

@@ -1284,10 +1284,10 @@ def test_no_batch_holds_a_key_twice_or_two_steps_that_rest_on_each_other() -> No
     ]
     assert [len(batch) for batch in _batches(plan, 1)] == [1] * len(plan.steps)
     alone = Draft(steps=[*plan.steps[:2], plan.steps[3]], records=list(plan.records))
-    loose = alone.finish(Policy(), target.unit, same_family=True)
+    loose = alone.finish(Policy(), target.unit, writable=True)
     assert [len(batch) for batch in _batches(loose, 20)] == [2, 1], "user/1 is cleared and written under one key"
     carried = [replace_step(plan.steps[0], also=("fingerprint/2.0",)), plan.steps[5], plan.steps[6]]
-    loose = Draft(steps=carried).finish(Policy(), target.unit, same_family=True)
+    loose = Draft(steps=carried).finish(Policy(), target.unit, writable=True)
     assert [len(batch) for batch in _batches(loose, 20)] == [2, 1], "what a step carries counts too"
 
 

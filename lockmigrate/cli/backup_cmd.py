@@ -30,6 +30,7 @@ from lockmigrate.operations.rehearse import rehearse as run_rehearsal
 from lockmigrate.operations.show import show as show_opened
 from lockmigrate.operations.vault_memory import remember_rehearsal
 from lockmigrate.operations.verify import verify_file, verify_unit
+from lockmigrate.planning.policy import Decisions, read_decisions
 
 _FILE = click.argument("file", type=click.Path(path_type=Path), shell_complete=complete_backups)
 _TRUST_ONCE = click.option(
@@ -133,18 +134,22 @@ async def show(ctx: Context, file: Path, reveal: bool, trust_once: tuple[str, ..
 @_FILE
 @click.argument("target", required=False, shell_complete=complete_targets)
 @click.option("--rehearse", is_flag=True, help="Restore it into a simulated unit and read that back.")
+@click.option(
+    "--decisions", type=click.Path(path_type=Path), metavar="FILE", help="The answers with which it was restored."
+)
 @_TRUST_ONCE
 @unit_options
 @opening_options
 @common
 async def verify(
-    ctx: Context, file: Path, target: str | None, rehearse: bool, trust_once: tuple[str, ...]
+    ctx: Context, file: Path, target: str | None, rehearse: bool, decisions: Path | None, trust_once: tuple[str, ...]
 ) -> VerifyResult:
     """Check a backup: alone, or against a unit.
 
     Alone: it decrypts, is signed by someone you trust, is whole, and its records are what its raw tables say.
     With --rehearse: it is restored into a simulated unit of the same model, which is read back; no hardware is needed.
-    With TARGET: exit code 0 exactly when a restore would write nothing and nothing else is on the unit, else 8.
+    With TARGET: exit code 0 exactly when a restore would write nothing and nothing else is on the unit, else 8. What
+    was left out, or written otherwise, by --decisions is judged by the same file.
 
     \b
     Examples:
@@ -152,6 +157,9 @@ async def verify(
       lockmigrate verify old.age serial:///dev/ttyUSB0
     """
     parsed = targets(target)[0] if target else None
+    if decisions is not None and parsed is None:
+        raise click.UsageError("--decisions is for a comparison with TARGET")
+    answers = read_decisions(decisions) if decisions is not None else Decisions()
     ring = ring_for(ctx, file=file, trust_once=trust_once)
     opened_file = await open_file(file, ring)
     remarks = list(age_remarks(opened_file, ring))
@@ -163,7 +171,7 @@ async def verify(
     if parsed is None:
         return _beside(verify_file(opened_file), rehearsal, remarks)
     async with opened(ctx, parsed) as lock:
-        verified = await drain(verify_unit(lock, opened_file, Journal(ctx.common.config_dir)), ctx.common)
+        verified = await drain(verify_unit(lock, opened_file, Journal(ctx.common.config_dir), answers), ctx.common)
         return _beside(verified, rehearsal, remarks)
 
 

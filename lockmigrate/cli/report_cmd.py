@@ -10,8 +10,7 @@ from msgspec.structs import replace
 
 from lockmigrate.cli.options import Context, common, complete_backups, opening_options
 from lockmigrate.cli.session import ring_for
-from lockmigrate.errors import FileTrouble
-from lockmigrate.formats.files import write_whole
+from lockmigrate.formats.files import check_out, write_whole
 from lockmigrate.model.report import HealthResult, ReportResult
 from lockmigrate.operations.health import judge
 from lockmigrate.operations.keyring import Keyring
@@ -60,7 +59,7 @@ async def report(
     """
     if out is None and not ctx.common.json:
         raise click.UsageError("-o OUT.html is missing; --json prints the contents without a page")
-    check_page(out, force=force)
+    check_out(out, force=force)
     saved = [read_saved(path) for path in files if is_saved_result(path)]
     opened = await open_all(ctx, [path for path in files if not is_saved_result(path)], trust_once)
     result = gather(opened, saved)
@@ -70,22 +69,6 @@ async def report(
         result = replace(result, page=str(out))
         write_whole(out, render(result, lang).encode("utf-8", "replace"), replace=force)
     return result
-
-
-def check_page(out: Path | None, *, force: bool) -> None:
-    """Fail before a passphrase is asked for if the page could not be written.
-
-    Raises:
-        FileTrouble: it exists already, or its folder does not.
-    """
-    if out is None:
-        return
-    if not out.parent.is_dir():
-        raise FileTrouble(f"there is no folder {out.parent}", hint="make it first", code="no-folder")
-    if out.exists() and not force:
-        raise FileTrouble(
-            f"{out} exists already", hint="choose another name, or --force to replace it", code="file-exists"
-        )
 
 
 async def open_all(ctx: Context, files: Sequence[Path], trust_once: tuple[str, ...]) -> list[Opened]:
@@ -124,7 +107,7 @@ async def health(
     Example:
       lockmigrate health spring.age summer.age autumn.age -o health.html
     """
-    check_page(out, force=force)
+    check_out(out, force=force)
     result = judge(await open_all(ctx, files, trust_once))
     if out is not None:
         from lockmigrate.report.health import render_health

@@ -25,6 +25,7 @@ from lockmigrate.cli.progress import drain
 from lockmigrate.cli.session import opened, rest, ring_for, targets
 from lockmigrate.cli.words import say
 from lockmigrate.errors import Cancelled, ConfigError
+from lockmigrate.formats.files import check_out, write_whole
 from lockmigrate.model.results import MigrateResult, PlanResult, RehearsalSeen, RestoreResult
 from lockmigrate.operations.backup import BackupOptions, backup, check_destination, seal_reading
 from lockmigrate.operations.journal import Journal
@@ -37,6 +38,7 @@ from lockmigrate.operations.restore import Prepared, Source, blocked, execute, p
 from lockmigrate.operations.vault_memory import is_rehearsed, remember_rehearsal
 from lockmigrate.operations.vault_upkeep import journal_note
 from lockmigrate.planning.policy import Decisions, Policy, parse_with, read_decisions
+from lockmigrate.planning.skeleton import document
 from lockmigrate.profiles import load_profile
 from lockmigrate.protocols.clock import local_now, utc_now
 from lockmigrate.targets import Target
@@ -51,6 +53,7 @@ _DECIDE = (
     click.option(
         "--with", "with_", metavar="LIST", help="Also move notepad, address, password, cylinder (comma-separated)."
     ),
+    click.option("--suggest", is_flag=True, help="Give a new PIN where the target does not take the old one."),
     click.option("--keep-expired", is_flag=True, help="Also move codes whose last day is over."),
     click.option("--accept-look-alike", is_flag=True, help="Write templates whose algorithm only looks the same."),
     click.option(
@@ -87,6 +90,7 @@ def _policy(ctx: Context, given: dict[str, Any]) -> Policy:
         accept_look_alike=given["accept_look_alike"],
         decisions=read_decisions(given["decisions"]) if given["decisions"] else Decisions(),
         consent_ref=given["consent"],
+        suggest=given["suggest"],
         keep_expired=given["keep_expired"],
         now_utc=utc_now(),
         now_local=local_now(),
@@ -97,16 +101,29 @@ def _policy(ctx: Context, given: dict[str, Any]) -> Policy:
 @_FILE
 @click.argument("target", shell_complete=complete_targets)
 @deciding
+@click.option(
+    "--decisions-out", type=click.Path(path_type=Path), metavar="FILE", help="Write a decisions file to begin with."
+)
+@click.option("--force", is_flag=True, help="Replace the file of --decisions-out if it exists.")
 @_TRUST_ONCE
 @unit_options
 @opening_options
 @common
-async def plan(ctx: Context, file: Path, target: str, trust_once: tuple[str, ...], **decided: Any) -> PlanResult:
+async def plan(
+    ctx: Context,
+    file: Path,
+    target: str,
+    decisions_out: Path | None,
+    force: bool,
+    trust_once: tuple[str, ...],
+    **decided: Any,
+) -> PlanResult:
     """Say what a restore would write, change and leave out. Nothing is written.
 
     What needs a decision is answered by --decisions FILE: [[answer]] with key = "fingerprint/7" or reason =
-    "template-look-alike", and choice = "write", "skip" or "value" (with value = the slot). Where something is open, the
-    plan ends with such a file to begin with; what is refused is overridden record by record, choice = "override".
+    "template-look-alike", and choice = "write", "skip", "suggest" (a new PIN) or "value" (with value = what the plan
+    asks for). --decisions-out writes such a file, with the answers that were given and the questions that are open;
+    what is refused is overridden record by record, choice = "override".
 
     TARGET is a unit, which is read, or profile:NAME for a model that is not there yet. Exit code 0 when the plan can be
     carried out as it stands, 10 when something must be decided or is refused.
@@ -115,17 +132,24 @@ async def plan(ctx: Context, file: Path, target: str, trust_once: tuple[str, ...
     Examples:
       lockmigrate plan old.age serial:///dev/ttyUSB0
       lockmigrate plan old.age profile:r503
+      lockmigrate plan old.age profile:nuki --suggest --decisions-out ask.toml
     """
     policy = _policy(ctx, decided)
+    check_out(decisions_out, force=force)
     on_paper = target.removeprefix("profile:") if target.startswith("profile:") else None
     parsed = None if on_paper is not None else targets(target)[0]
     opened_file = await open_file(file, ring_for(ctx, file=file, trust_once=trust_once))
     if parsed is None:
-        return plan_for_profile(opened_file.source, on_paper or "", policy)
-    async with opened(ctx, parsed) as lock:
-        journal = Journal(ctx.common.config_dir)
-        prepared = await drain(prepare(lock, opened_file.source, policy, journal), ctx.common)
-        return prepared.result()
+        result = plan_for_profile(opened_file.source, on_paper or "", policy)
+    else:
+        async with opened(ctx, parsed) as lock:
+            journal = Journal(ctx.common.config_dir)
+            prepared = await drain(prepare(lock, opened_file.source, policy, journal), ctx.common)
+            result = prepared.result()
+    if decisions_out is not None:
+        write_whole(decisions_out, document(policy.decisions, result.records).encode(), replace=force)
+        say("note", f"the decisions are in {decisions_out}: read it before it is used")
+    return result
 
 
 @click.command()

@@ -44,6 +44,7 @@ from lockmigrate.model.results import (
     VerifyResult,
     WipeResult,
 )
+from lockmigrate.planning.skeleton import skeleton
 
 NARROW: Final = 80
 """Cells of the terminal that everything should fit on."""
@@ -85,7 +86,7 @@ def screen(result: Result) -> list[Block]:
 
 def danger_lines(plan: PlanResult, before: str | None) -> list[str]:
     """Return what `ask.confirm_unit` shows before a restore: what happens to which unit; `before` keeps the old."""
-    add = [record for record in plan.records if record.outcome in ("copy", "adjust") and not record.done]
+    add = [record for record in _by_outcome(plan.records, "copy", "adjust") if not record.done and not record.noted]
     out = [record for record in plan.records if record.outcome not in ("copy", "adjust")]
     does = "replaces the records on" if plan.existing or plan.removals else "writes to"
     lines = [f"This {does} {unit_name(plan.unit)}:"]
@@ -238,7 +239,7 @@ def _verify(result: VerifyResult) -> list[Block]:
         rows.append(("rehearsed", rehearsal_text(result.rehearsal)))
     blocks.append(Facts(rows))
     if result.target is not None:
-        differing = [record for record in compared if not record.done]
+        differing = [record for record in compared if not record.done and record.key not in result.not_compared]
         blocks += section(f"different on the unit ({len(differing)}):", grouped(differing), style="bold yellow")
         blocks += section(
             f"on the unit and not in the backup ({len(result.extra)}):", _keys(result.extra), style="bold yellow"
@@ -277,7 +278,7 @@ def _unmoved(records: tuple[RecordResult, ...]) -> list[Block]:
 
 
 def _plan(result: PlanResult) -> list[Block]:
-    moving = _by_outcome(result.records, "copy", "adjust")
+    moving = [item for item in _by_outcome(result.records, "copy", "adjust") if not item.noted]
     write, there = [item for item in moving if not item.done], [item for item in moving if item.done]
     rows = [("from", f"{unit_name(result.source)}  {result.file}"), ("to", unit_name(result.unit))]
     rows.append(("writes", kinds_text(write) or "nothing"))
@@ -316,24 +317,13 @@ def _plan(result: PlanResult) -> list[Block]:
 
 
 def _decisions(records: tuple[RecordResult, ...]) -> list[Block]:
-    """Return a decisions file to begin with, where something has to be decided: one answer a reason."""
-    open_ = [item for item in records if item.outcome in ("needs_input", "refuse") and item.follows is None]
-    if not open_:
+    """Return a decisions file to begin with, where something has to be decided."""
+    lines = skeleton(records)
+    if not lines:
         return []
-    lines: list[str] = []
-    for outcome in ("needs_input", "refuse"):
-        found: dict[str, RecordResult] = {}
-        for item in open_:
-            if item.outcome == outcome and item.reasons:
-                found.setdefault(item.reasons[0], item)
-        for reason, item in found.items():
-            by_key = outcome == "refuse"
-            lines += ["[[answer]]", f'key = "{item.key}"' if by_key else f'reason = "{reason}"']
-            other = "override" if by_key else {"capacity": "value, with value = a free number"}.get(reason, "write")
-            lines.append(f'choice = "skip"  # or {other}{f", record by record: {reason}" if by_key else ""}')
     return [
         Line(),
-        Line("a decisions file to begin with (--decisions FILE); skip leaves the record out:", "bold"),
+        Line("a decisions file to begin with (--decisions-out writes it); skip leaves the record out:", "bold"),
         *(Line(line, indent=4) for line in lines),
     ]
 
@@ -345,7 +335,7 @@ def _beside(result: PlanResult | RestoreResult | MigrateResult) -> tuple[Any, ..
 
 
 def _read_back(records: tuple[RecordResult, ...]) -> str:
-    moving = _by_outcome(records, "copy", "adjust")
+    moving = [record for record in _by_outcome(records, "copy", "adjust") if not record.noted]
     equal = sum(1 for record in moving if record.proof is not None)
     return f"{equal} of {counted(len(moving), 'record')} equal"
 
@@ -358,13 +348,15 @@ def _written(result: RestoreResult) -> str:
 
 
 def _failed(records: tuple[RecordResult, ...]) -> list[Block]:
-    failed = [record for record in _by_outcome(records, "copy", "adjust") if record.proof is None]
+    moving = [record for record in _by_outcome(records, "copy", "adjust") if not record.noted]
+    failed = [record for record in moving if record.proof is None]
     return section("not written or not proven:", grouped(failed), style="bold red")
 
 
 def _restore(result: RestoreResult) -> list[Block]:
     if result.dry_run:
-        would = [item for item in _by_outcome(result.records, "copy", "adjust") if not item.done]
+        moving = _by_outcome(result.records, "copy", "adjust")
+        would = [item for item in moving if not item.done and not item.noted]
         rows = [("to", unit_name(result.unit)), ("would write", kinds_text(would) or "nothing")]
         head: list[Block] = [Facts(rows), Line(), Line("dry run: nothing was written")]
     else:

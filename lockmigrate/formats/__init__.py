@@ -13,6 +13,7 @@ from construct import Construct, ConstructError
 from msgspec import Struct
 
 from lockmigrate.errors import FrameError
+from lockmigrate.model.adopted import Adopter
 from lockmigrate.model.capabilities import Capabilities
 from lockmigrate.model.document import Snapshot
 from lockmigrate.model.records import (
@@ -62,6 +63,11 @@ FAMILY_MODULES: Final = {
     "image": "lockmigrate.formats.tables",
 }
 """Family to the module that decodes its tables."""
+ADOPTERS: Final = {
+    "nuki": ("lockmigrate.formats.nuki_adopt", "NukiAdopter"),
+    "ttlock": ("lockmigrate.formats.ttlock_adopt", "TTLockAdopter"),
+}
+"""Family to what builds its records out of those of other families."""
 
 
 def decode(family: str, tables: Mapping[str, bytes], variant: Mapping[str, Any]) -> Sections:
@@ -101,9 +107,22 @@ def fitted(source: Snapshot, target: Snapshot) -> dict[str, Fitted]:
         FrameError: a record does not follow its layout.
     """
     module = importlib.import_module(FAMILY_MODULES[target.lock.family])
-    if source.lock.family != target.lock.family or not hasattr(module, "fitted"):
+    if not hasattr(module, "fitted"):
         return {}
+    if source.lock.family != target.lock.family:
+        # Of the source nothing can be said so; what the target itself holds is known all the same.
+        held: dict[str, Fitted] = module.fitted(target, target) if target.lock.family in ADOPTERS else {}
+        return {key: value for key, value in held.items() if key.startswith("held/")}
     found: dict[str, Fitted] = module.fitted(source, target)
+    return found
+
+
+def adopter(source: Snapshot, target: Snapshot) -> Adopter | None:
+    """Return what builds records of the target's family out of the source's; None where nothing is adopted."""
+    if source.lock.family == target.lock.family or target.lock.family not in ADOPTERS:
+        return None
+    module, name = ADOPTERS[target.lock.family]
+    found: Adopter = getattr(importlib.import_module(module), name)()
     return found
 
 

@@ -149,3 +149,19 @@ def _flush_folder(folder: Path) -> None:
 
 def _exists(path: Path) -> FileTrouble:
     return FileTrouble(f"{path} exists already", hint="choose another name", code="file-exists")
+
+
+def check_out(out: Path | None, *, force: bool) -> None:
+    """Fail before a passphrase is asked for if a file could not be written; None is no file.
+
+    Raises:
+        FileTrouble: it exists already, or its folder does not.
+    """
+    if out is None:
+        return
+    if not out.parent.is_dir():
+        raise FileTrouble(f"there is no folder {out.parent}", hint="make it first", code="no-folder")
+    if out.exists() and not force:
+        raise FileTrouble(
+            f"{out} exists already", hint="choose another name, or --force to replace it", code="file-exists"
+        )

@@ -15,6 +15,8 @@ from msgspec import Struct
 
 from lockmigrate.errors import BackupError
 from lockmigrate.model.capabilities import Capabilities
+from lockmigrate.model.records import FORMAT as FORMAT
+from lockmigrate.model.records import VERSION as VERSION
 from lockmigrate.model.records import (
     AccessKey,
     Attachment,
@@ -31,19 +33,8 @@ from lockmigrate.model.records import (
     Setting,
     User,
 )
+from lockmigrate.model.records import Metadata as Metadata
 from lockmigrate.model.secret import Secret
-
-FORMAT: Final = "lockmigrate/lock-data"
-VERSION: Final = 1
-
-
-class Metadata(Struct, frozen=True, kw_only=True):
-    """Which form this is and who wrote it; a reader refuses a higher version."""
-
-    format: str = FORMAT
-    version: int = VERSION
-    source: str = ""
-    created_utc: str = ""
 
 
 class Table(Struct, frozen=True, kw_only=True):

@@ -83,6 +83,21 @@ LOSS_CODES: Final = frozenset(
 """The closed list of neutral-format 2.10."""
 
 
+FORMAT: Final = "lockmigrate/lock-data"
+VERSION: Final = 1
+
+
+class Metadata(Struct, frozen=True, kw_only=True):
+    """Which form this is and who wrote it; a reader refuses a higher version."""
+
+    format: str = FORMAT
+    version: int = VERSION
+    source: str = ""
+    created_utc: str = ""
+    suggestion_key: Secret | UnsetType = UNSET
+    """32 random bytes that suggested PINs are made from (decision 21); backups of before there were any have none."""
+
+
 class RawRef(Struct, frozen=True, kw_only=True):
     """Which bytes of an attachment a record was decoded from."""
 
@@ -340,6 +355,6 @@ class Attachment(Struct, frozen=True, kw_only=True):
 
 
 SECRET_FIELDS: Final = secret_fields(
-    Lock, User, Credential, Setting, AccessKey, TemplateData, PinData, CardData, AppKeyData
+    Metadata, Lock, User, Credential, Setting, AccessKey, TemplateData, PinData, CardData, AppKeyData
 )
 """Derived: struct name to its secret fields. Templates are attachments and are reached only through `Snapshot`."""

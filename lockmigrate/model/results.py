@@ -47,8 +47,15 @@ class RecordResult(Struct, frozen=True, kw_only=True):
     detail: str | None = None
     done: bool = False
     """Equal on the target already, nothing to write."""
+    new_pin: bool = False
+    """It gets a PIN that is not the old one: somebody has to be told."""
     follows: str | None = None
     """The record whose fate it shares: a PIN in a user's record, a finger of a user who is not written."""
+
+    @property
+    def noted(self) -> bool:
+        """A person whom the new unit cannot know: nothing is written, the name stands in the report."""
+        return self.kind == "user" and "name-not-stored" in self.reasons and self.follows is None
 
 
 class Result(Struct, frozen=True, kw_only=True):

@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from msgspec.structs import replace
-
 from lockmigrate.errors import ConfigError, ProfileError
 from lockmigrate.formats.files import read_whole
-from lockmigrate.model.comparison import Compared, CompatResult, KindFate
+from lockmigrate.model.comparison import Compared, CompatResult
 from lockmigrate.operations.compat_rules import Side, fates, fits
 from lockmigrate.operations.on_paper import unit_of_profile
 from lockmigrate.profiles import load_profile
@@ -124,7 +122,7 @@ def _stock_line(cells: dict[str, str], number: int, path: Path) -> StockLine:
 
 
 def _compared(old: Side, new: Side, line: StockLine | None = None) -> Compared:
-    kinds = tuple(_as_yet(old, new, item) for item in fates(old, new))
+    kinds = fates(old, new)
     if line is None:
         return Compared(unit=new.unit, fits=fits(old, kinds), kinds=kinds)
     return Compared(
@@ -136,18 +134,6 @@ def _compared(old: Side, new: Side, line: StockLine | None = None) -> Compared:
         count=line.count,
         minimum=line.minimum,
         below_minimum=line.count < line.minimum,
-    )
-
-
-def _as_yet(old: Side, new: Side, item: KindFate) -> KindFate:
-    """Promise nothing that `restore` does not do: between families it writes nothing as yet."""
-    if old.family == new.family or item.verdict not in ("moves", "moves with a change"):
-        return item
-    return replace(
-        item,
-        verdict="given out again",
-        reasons=("other-family", *item.reasons),
-        sentence=f"by hand: nothing is written to a unit of another family as yet; what would change: {item.sentence}",
     )
 
 

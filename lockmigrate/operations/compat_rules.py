@@ -108,6 +108,14 @@ Ruled = tuple[Verdict, list[str], str, bool]
 _NOTHING: Final[Ruled] = ("nothing there", [], "the old unit holds none", True)
 
 
+_BY_HAND: Final[Ruled] = (
+    "given out again",
+    ["other-family"],
+    "by hand: a terminal knows people by a number, which a code of the old lock does not have",
+    True,
+)
+
+
 def _ruled(verdict: Verdict, sentence: str, *reasons: str, sure: bool = True) -> Ruled:
     return verdict, list(reasons), sentence, sure
 
@@ -159,6 +167,8 @@ def _pins(old: Side, new: Side) -> Ruled:
         return _ruled("cannot", "nobody has published how such a unit stores them", "no-public-layout")
     if old.opener and not new.opener:
         return _ruled("cannot", "an Opener's codes open another door; each is asked about", "other-family")
+    if new.family == "zk" != old.family:
+        return _BY_HAND
     misfits = grammar(mine, theirs)
     if misfits == ["pin-length"] and _disjoint(mine, theirs):
         return _ruled("given out again", f"all are new: {_wanted(theirs)}", "pin-length")
@@ -240,6 +250,8 @@ def _cards(old: Side, new: Side) -> Ruled:
         if _full(old, theirs, "cards"):
             return _ruled("moves with a change", f"the new unit has room for {theirs.slots}", "capacity")
         return _ruled("moves", "by their numbers; a card that works by keys stays behind")
+    if new.family == "zk":
+        return _BY_HAND
     reasons = ["card-number-rule"]
     sentence = "the two families make a card's number by different rules: one card is held to both to find out"
     if old.family == "ttlock":
@@ -316,13 +328,13 @@ def _faces(old: Side, new: Side) -> Ruled:
 _WHEN: Final[dict[tuple[str, str], Ruled]] = {
     ("zk", "nuki"): _ruled(
         "moves with a change",
-        "a table with one window for some days becomes the code's; two a day, or one over midnight, are refused",
+        "a table with one window for some days becomes the code's; who has two is asked about",
         "schedule-unsupported",
-        "schedule-midnight",
     ),
-    ("nuki", "zk"): _ruled(
-        "moves with a change",
-        "weekly windows become time zones; who is limited to dates is refused, a terminal has none for a user",
+    ("nuki", "zk"): _ruled("cannot", "they stay with the codes that they limit", "other-family"),
+    ("zk", "ttlock"): _ruled(
+        "cannot",
+        "who is limited to weekdays or hours is refused: no command reads such limits back",
         "schedule-unsupported",
     ),
     ("nuki", "ttlock"): _ruled(
@@ -351,12 +363,6 @@ def _schedules(old: Side, new: Side) -> Ruled:
         return _ruled("cannot", "the new unit knows no times; the lock's controller has to", "schedule-unsupported")
     if old.family == new.family:
         return _same_schedules(old, new)
-    if (old.family, new.family) == ("zk", "ttlock"):
-        if not new.feature(CYCLIC_HOLDERS):
-            sentence = "the new lock has no weekly limits: who is limited is refused"
-            return _ruled("cannot", sentence, "schedule-unsupported")
-        sentence = "weekly windows of cards and fingers; a code limited to weekdays or hours is refused"
-        return _ruled("moves with a change", sentence, "schedule-unsupported")
     return _WHEN.get((old.family, new.family), _NOTHING)
 
 

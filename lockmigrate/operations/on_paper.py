@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from lockmigrate.formats import fitted
+from lockmigrate.formats import adopter, fitted
 from lockmigrate.formats.ef01_tables import SysParams, format_id
 from lockmigrate.formats.f5_tables import format_id as f5_format_id
 from lockmigrate.formats.gt511_tables import format_id as gt511_format_id
@@ -50,7 +50,14 @@ def plan_for_profile(source: Source, name: str, policy: Policy) -> PlanResult:
         tables=(Table(name="0003-notepad", data=b"", rows=variant.get("notepad_pages", 16), read_at_utc=""),),
         **_without_tables(profile),
     )
-    plan = make_plan(source.snapshot, empty, unit, policy, fitted=fitted(source.snapshot, empty))
+    plan = make_plan(
+        source.snapshot,
+        empty,
+        unit,
+        policy,
+        fitted=fitted(source.snapshot, empty),
+        adopter=adopter(source.snapshot, empty),
+    )
     warning = f"against the profile {name}, not a unit: the unit itself may say otherwise"
     if profile.family == "zk":
         warning += "; above all which algorithm its fingerprints are of, 9 or 10, is known only when it is there"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,11 +13,13 @@ from lockmigrate.errors import TornRead
 from lockmigrate.formats import decode
 from lockmigrate.model.document import Gap, Metadata, Snapshot, Table
 from lockmigrate.model.results import Progress, Unit
+from lockmigrate.model.secret import Secret
 from lockmigrate.profiles import load_profile
 from lockmigrate.protocols import EVERYTHING, Lock, Section
 from lockmigrate.protocols.clock import utc_now
 from lockmigrate.version import SOURCE
 
+SUGGESTION_KEY_BYTES: Final = 32
 TRIES: Final = 3
 """A read during which the unit changed is repeated twice at most (architecture, section 4)."""
 
@@ -87,7 +90,9 @@ def assemble(lock: Lock, unit: Unit, tables: list[Table], gaps: list[Gap], *, la
     announced = load_profile(unit.profile).gaps
     known = {item.key for item in sections.access_keys}
     return Snapshot(
-        metadata=Metadata(source=SOURCE, created_utc=utc_now()),
+        metadata=Metadata(
+            source=SOURCE, created_utc=utc_now(), suggestion_key=Secret(secrets.token_bytes(SUGGESTION_KEY_BYTES))
+        ),
         lock=replace(
             sections.lock,
             vendor=unit.vendor,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from lockmigrate.errors import MismatchError, PolicyError
-from lockmigrate.formats import fitted, occupied
+from lockmigrate.formats import adopter, fitted, occupied
 from lockmigrate.model.document import Gap, Snapshot
 from lockmigrate.model.records import Loss
 from lockmigrate.model.results import PlanResult, Progress, RecordResult, RestoreResult, Unit, counts_of
@@ -37,7 +37,8 @@ _BLOCK_TEXTS = {
     ),
     "needs-input": (
         "some records need a decision before anything is written",
-        "the plan lists them (--dry-run); answer with --decisions FILE, or --accept-look-alike for look-alikes",
+        "the plan lists them (plan --decisions-out FILE writes a file to answer with); --suggest gives new PINs, "
+        "--accept-look-alike takes look-alikes",
     ),
     "plan-blocked": ("the plan would widen a right or lose a safety meaning", "answer by record with --decisions FILE"),
     "consent": (
@@ -146,6 +147,7 @@ async def prepare(
         policy,
         unconfirmed=unconfirmed,
         fitted=fitted(source.snapshot, reading.snapshot),
+        adopter=adopter(source.snapshot, reading.snapshot),
     )
     yield Prepared(lock=lock, source=source, target=reading, plan=plan, policy=policy, started_s=started)
 
@@ -302,7 +304,7 @@ def _exit_code(records: tuple[RecordResult, ...], losses: list[Loss], prepared: 
     """Decision 30: 0 when all is copied, adjusted or skipped, or re-enrolled as the source profile announced."""
     announced = {gap.record for gap in prepared.source.gaps if gap.announced and gap.record is not None}
     for record in records:
-        written = record.outcome in ("copy", "adjust")
+        written = record.outcome in ("copy", "adjust") and not record.noted
         if written and record.proof is None:
             return 9
         if record.outcome in ("re_enrol", "reissue") and not announced & {record.key, record.follows}:

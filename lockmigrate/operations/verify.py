@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Final
 
 from lockmigrate.model.results import Progress, VerifyResult
 from lockmigrate.operations.journal import Journal
 from lockmigrate.operations.opening import Opened
 from lockmigrate.operations.restore import Prepared, prepare
-from lockmigrate.planning.policy import Policy
+from lockmigrate.planning.policy import Decisions, Policy
 from lockmigrate.protocols import Lock
+
+_NONE: Final = Decisions()
 
 
 def verify_file(opened: Opened) -> VerifyResult:
@@ -29,27 +32,32 @@ def verify_file(opened: Opened) -> VerifyResult:
     )
 
 
-async def verify_unit(lock: Lock, opened: Opened, journal: Journal) -> AsyncIterator[Progress | VerifyResult]:
-    """Compare a backup with a unit: equal exactly when a plan would write nothing and nothing extra is there.
+async def verify_unit(
+    lock: Lock, opened: Opened, journal: Journal, decisions: Decisions = _NONE
+) -> AsyncIterator[Progress | VerifyResult]:
+    """Compare a backup with a unit: equal exactly when a plan with these answers would write nothing and nothing extra
+    is there.
 
     Device-bound things are listed, not compared. The last item is the result; exit code 8 if it differs.
 
     Raises:
         LinkError, RefusedError: from the unit.
     """
-    async for item in prepare(lock, opened.source, Policy(existing="replace"), journal):
+    async for item in prepare(lock, opened.source, Policy(existing="replace", decisions=decisions), journal):
         if isinstance(item, Prepared):
             prepared = item
         else:
             yield item
     plan = prepared.plan
+    other = opened.source.unit.family != prepared.target.unit.family
     announced = {gap.record for gap in opened.source.gaps if gap.announced and gap.record is not None}
     beyond = {
         record.key
         for record in plan.records
         if record.outcome == "skip"
+        or record.noted
         # What the old unit keeps to itself cannot be held against anything.
-        or (record.outcome in ("re_enrol", "reissue") and announced & {record.key, record.follows})
+        or (record.outcome in ("re_enrol", "reissue") and (other or announced & {record.key, record.follows}))
     }
     not_compared = tuple(record.key for record in plan.records if record.key in beyond)
     compared = [record for record in plan.records if record.key not in beyond]
@@ -57,9 +65,14 @@ async def verify_unit(lock: Lock, opened: Opened, journal: Journal) -> AsyncIter
     extra = (*plan.removals, *plan.overwrites)
     equal = not differs and not extra
     in_use = [record.key for record in plan.records if "notepad-in-use" in record.reasons]
-    remarks = (
-        (f"{', '.join(in_use)}: the unit has notes of its own there; --with notepad moves them",) if in_use else ()
-    )
+    remarks: list[str] = []
+    if in_use:
+        remarks.append(f"{', '.join(in_use)}: the unit has notes of its own there; --with notepad moves them")
+    come = sum(1 for record in plan.records if other and record.outcome in ("re_enrol", "reissue"))
+    if come:
+        remarks += (
+            f"{come} records cannot be compared: people enrol or are invited again on a unit of another family",
+        )
     yield VerifyResult(
         exit_code=10 if opened.refusal else (0 if equal else 8),
         warnings=(*prepared.target.unit.warnings, *remarks),

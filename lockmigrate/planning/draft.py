@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from msgspec.structs import replace
+
 from lockmigrate.model.records import Loss
 from lockmigrate.model.results import RecordResult, Unit
 from lockmigrate.model.steps import Step
-from lockmigrate.planning.policy import Policy, unsettled
+from lockmigrate.planning.policy import Choice, Policy, decided, overridden, unsettled
 
 BIOMETRIC: Final = ("fingerprint", "face")
 StepId = tuple[str, str]
@@ -50,6 +52,37 @@ class Plan:
         return sum(1 + len(step.also) for step in self.steps if step.action == "put")
 
 
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Puts questions about records, and knows what was answered; what an answer lets through keeps its outcome."""
+
+    policy: Policy
+
+    def ask(
+        self, result: RecordResult, reason: str, detail: str, suits: tuple[Choice, ...] = ("skip",)
+    ) -> RecordResult:
+        """Ask what a person has to supply or decide; any answer but `skip` lets the record through."""
+        asked = replace(result, outcome="needs_input", reasons=(reason,), detail=detail)
+        answer = decided(asked, self.policy, suits)
+        if answer is None:
+            return asked
+        if answer.choice == "skip":
+            return replace(asked, outcome="skip")
+        return self._through(result, reason, detail)
+
+    def refuse(self, result: RecordResult, reason: str, detail: str) -> RecordResult:
+        """Refuse a record that would widen a right; only an answer to this very record overrides that."""
+        refused = replace(result, outcome="refuse", reasons=(reason,), detail=detail)
+        choice = overridden(refused, self.policy)
+        if choice is None:
+            return refused
+        return replace(refused, outcome="skip") if choice == "skip" else self._through(result, reason, detail)
+
+    def _through(self, result: RecordResult, reason: str, detail: str) -> RecordResult:
+        reasons = tuple(dict.fromkeys((*result.reasons, reason)))
+        return replace(result, outcome="adjust", reasons=reasons, detail=result.detail or detail)
+
+
 @dataclass(slots=True, kw_only=True)
 class Draft:
     """A plan in the making."""
@@ -63,7 +96,7 @@ class Draft:
     needs: dict[StepId, tuple[StepId, ...]] = field(default_factory=dict)
     sample: bytes | None = None
 
-    def finish(self, policy: Policy, unit: Unit, *, same_family: bool) -> Plan:
+    def finish(self, policy: Policy, unit: Unit, *, writable: bool) -> Plan:
         """Judge the whole and freeze it."""
         losses = [
             Loss(record=item.key, stage="plan", code=reason, detail=item.detail)
@@ -78,20 +111,20 @@ class Draft:
             removals=tuple(self.removals) if replacing else (),
             existing=tuple(self.existing),
             overwrites=tuple(dict.fromkeys(self.overwrites)) if policy.existing is not None else (),
-            blocked_by=tuple(self._blocked(policy, same_family=same_family)),
+            blocked_by=tuple(self._blocked(policy, writable=writable)),
             losses=tuple(losses),
             warnings=(*self.warnings, *unsettled(policy, self.records), *self._consent(policy, unit)),
             needs=dict(self.needs),
             sample=self.sample,
         )
 
-    def _blocked(self, policy: Policy, *, same_family: bool) -> list[str]:
+    def _blocked(self, policy: Policy, *, writable: bool) -> list[str]:
         blocked = []
         read = [
             item for item in self.records if item.kind == "fingerprint" and item.reasons != ("template-unreadable",)
         ]
         others = any(item.kind in ("user", "pin", "card") for item in self.records)
-        if not same_family or (read and not others and all(item.outcome == "re_enrol" for item in read)):
+        if not writable or (read and not others and all(item.outcome == "re_enrol" for item in read)):
             blocked.append("wrong-target")
         if self.existing and policy.existing is None:
             blocked.append("target-not-empty")

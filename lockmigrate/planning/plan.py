@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lockmigrate.model.adopted import Adopter
 from lockmigrate.model.document import Snapshot
 from lockmigrate.model.results import Unit
 from lockmigrate.model.steps import Fitted
 from lockmigrate.planning.codes import plan_codes
+from lockmigrate.planning.cross import plan_across
 from lockmigrate.planning.draft import Draft, Plan
 from lockmigrate.planning.entries import plan_entries
 from lockmigrate.planning.foreign import plan_foreign
@@ -30,6 +32,7 @@ def make_plan(
     *,
     unconfirmed: frozenset[str] = frozenset(),
     fitted: Mapping[str, Fitted] | None = None,
+    adopter: Adopter | None = None,
 ) -> Plan:
     """Plan a restore.
 
@@ -39,13 +42,17 @@ def make_plan(
         unit: the new unit's identity and limits.
         policy: what was decided.
         unconfirmed: keys that an interrupted restore of this backup started on this unit and did not confirm.
-        fitted: how the target would hold the source's users (`formats.fitted`), for families that have users.
+        fitted: how the target would hold the source's records (`formats.fitted`).
+        adopter: what builds records of the target's family out of another one's (`formats.adopter`).
     """
-    same_family = source.lock.family == target.lock.family and target.lock.family != "image"
+    families = (source.lock.family, target.lock.family)
     draft = Draft()
-    if not same_family:
+    writable = True
+    if "image" in families:
         plan_foreign(draft, source, target)
-        same_family = all(record.done for record in draft.records)
+        writable = all(record.done for record in draft.records)
+    elif families[0] != families[1]:
+        writable = plan_across(draft, source, target, unit, policy, unconfirmed, fitted or {}, adopter)
     elif target.lock.family == "ttlock":
         plan_entries(draft, source, target, unit, policy, unconfirmed, fitted or {})
     elif target.lock.family == "nuki":
@@ -54,4 +61,4 @@ def make_plan(
         plan_people(draft, source, target, unit, policy, unconfirmed, fitted or {})
     else:
         plan_slots(draft, source, target, unit, policy, unconfirmed)
-    return draft.finish(policy, unit, same_family=same_family)
+    return draft.finish(policy, unit, writable=writable)

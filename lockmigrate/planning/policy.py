@@ -7,6 +7,8 @@ override, suggest or value, and `value`; `[guards]` answers plan-wide refusals b
 from __future__ import annotations
 
 import difflib
+import os
+import shlex
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,6 +23,10 @@ from lockmigrate.model.results import RecordResult
 
 Choice = Literal["write", "skip", "override", "suggest", "value"]
 CHOICES: Final[tuple[Choice, ...]] = get_args(Choice)
+PIN_REASONS: Final = frozenset(
+    {"pin-length", "pin-alphabet", "pin-prefix", "pin-duplicate", "pin-weak", "pin-equals-admin"}
+)
+"""Why a unit does not take a PIN: a new one answers it."""
 
 
 _FORM: Final = (
@@ -36,6 +42,12 @@ class Answer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reason: str | None = None
     choice: Choice
     value: int | str | None = None
+
+    @property
+    def holds_pin(self) -> bool:
+        """Whether its value may be a PIN."""
+        digits = isinstance(self.value, str) and self.value.isdigit()
+        return digits and (self.reason in PIN_REASONS or str(self.key).startswith("pin/"))
 
 
 class Decisions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,6 +74,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     decisions: Decisions = Decisions()
     consent_ref: str | None = None
     require_consent: bool = False
+    suggest: bool = False
+    """Give a new PIN wherever the target does not take the old one."""
     keep_expired: bool = False
     """Move what can open nothing any more, too."""
     now_local: str | None = None
@@ -103,6 +117,11 @@ def read_decisions(path: Path) -> Decisions:
         raise ConfigError(f"the decisions file {path} is not TOML") from None
     except msgspec.ValidationError as error:
         raise ConfigError(f"the decisions file {path}: {error}", hint=_FORM) from None
+    if any(item.holds_pin for item in decisions.answer) and not _private(path):
+        raise ConfigError(
+            f"the decisions file {path} holds a PIN and can be read by others",
+            hint=f"chmod 600 {shlex.quote(str(path))}",
+        )
     for item in decisions.answer:
         if item.reason is not None and item.reason not in LOSS_CODES:
             near = difflib.get_close_matches(item.reason, LOSS_CODES, n=1)
@@ -111,6 +130,11 @@ def read_decisions(path: Path) -> Decisions:
         if (item.key is None) == (item.reason is None):
             raise ConfigError(f"the decisions file {path}: each answer has either a key or a reason")
     return decisions
+
+
+def _private(path: Path) -> bool:
+    """Whether nobody else can read a file; systems without such modes have other means."""
+    return os.name != "posix" or not path.stat().st_mode & 0o077
 
 
 def unsettled(policy: Policy, records: Iterable[RecordResult]) -> list[str]:
@@ -138,6 +162,8 @@ def decided(record: RecordResult, policy: Policy, suits: tuple[Choice, ...] = CH
         answer = policy.decisions.for_record(record.key, reason, suits)
         if answer is not None:
             return answer
+        if policy.suggest and "suggest" in suits and reason in PIN_REASONS:
+            return Answer(reason=reason, choice="suggest")
         if reason == "template-look-alike" and policy.accept_look_alike and "write" in suits:
             return Answer(reason=reason, choice="write")
     return None

@@ -46,6 +46,7 @@ OPTIONS: Final[dict[str, str]] = {
     "template_capacity": "how many templates fit",
     "capacity_bytes": "length of the capacity table: 80 or 92",
     "names": "utf-8, gbk or junk (bytes that are neither)",
+    "access": "mixed, or plain: everybody in the first group, no time zones or ways of verifying of their own",
     "holes": "1: the uids have holes and exceed the number of users",
     "duress": "1: one finger has the duress flag",
     "zones": "0: commands 21 to 30 are unknown",

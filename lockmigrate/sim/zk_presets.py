@@ -67,13 +67,14 @@ def flash_of(profile: Profile, preset: str, options: Options, settings: Settings
     filled = preset != "empty"
     count = options.integer("users" if "users" in options else "fill", USERS[preset], low=0, high=65000)
     names = options.choice("names", "utf-8", ("utf-8", "gbk", "junk"))
+    plain = options.choice("access", "mixed", ("mixed", "plain")) == "plain"
     for uid in _uids(count, holes=options.flag("holes", default=preset in ("full", "half"))):
-        flash.users[uid] = _record(settings, uid, names)
-        if settings.verify and uid % 6 == 3:
+        flash.users[uid] = _record(settings, uid, names, plain=plain)
+        if settings.verify and uid % 6 == 3 and not plain:
             flash.verify[uid] = 0x80 + uid % 15
     fingers = options.integer("fingers", 0, low=0, high=10) if "fingers" in options else None
     _fingers(flash, settings, fingers, duress=options.flag("duress", default=filled))
-    if filled and settings.width == 72:
+    if filled and settings.width == 72 and not plain:
         _doors(flash)
     lines = options.integer("attendance", 30 if filled else 0, low=0, high=100000)
     _logs(flash, settings, lines, 12 if filled else 0)
@@ -122,26 +123,29 @@ def _uids(count: int, *, holes: bool) -> list[int]:
     return found
 
 
-def _record(settings: Settings, uid: int, names: str) -> bytes:
-    """Make a user record (section 7); at uid 13 the published one of "Ned"."""
+def _record(settings: Settings, uid: int, names: str, *, plain: bool = False) -> bytes:
+    """Make a user record (section 7); at uid 13 the published one of "Ned".
+
+    `plain`: everybody in the first group, without time zones of their own, as most terminals are used.
+    """
     drawn = Random(f"zk user {settings.seed} {uid}")
     # 1 super admin, 2 enroller, 3 manager, 4 disabled; then one manager in 40.
     privilege = {1: 14, 2: 2, 3: 6, 4: 1}.get(uid, 6 if uid % 40 == 3 else 0)
     digits = str(drawn.randrange(100, 100000)).encode() if uid % 3 else b""
     card = drawn.randrange(1, 1 << 32) if uid % 4 == 2 else 0
-    group, user_id = 1 + uid // 2 % 5, 1000 + 3 * uid
+    group, user_id = 1 if plain else 1 + uid // 2 % 5, 1000 + 3 * uid
     if settings.width == 28:
         name = _name(PLAIN[uid % len(PLAIN)], uid, names, 8)
-        bits = 0 if uid % 4 else 1 << uid % 5
+        bits = 0 if uid % 4 or plain else 1 << uid % 5
         head = struct.pack("<HB5s8sIx", uid, privilege, digits, name, card)
         return head + struct.pack("<BHI", group, bits, user_id)
-    if uid == NED_UID:
+    if uid == NED_UID and not plain:
         head = struct.pack("<HB8s24sI", uid, 0, b"444", b"Ned", 222)
         return head + NED_TAIL + b"555".ljust(24, b"\0")
     # Section 7: bytes after the password's NUL can be garbage.
     password = (digits + b"\0" + drawn.randbytes(8))[:8] if uid % 7 == 1 else digits
     name = _name(NAMES[uid % len(NAMES)], uid, names, 23)
-    own = uid % 8 == 4
+    own = uid % 8 == 4 and not plain
     zones = (1 + uid % 8, 1 + (uid + 3) % 8, 0) if own else (0, 0, 0)
     head = struct.pack("<HB8s24sI", uid, privilege, password, name, card)
     return head + struct.pack("<B4H24s", group, int(own), *zones, str(user_id).encode())

@@ -1,0 +1,95 @@
+"""A code or a card on its way to a unit of another family: what it will be, what changes, and what is still open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from msgspec.structs import replace
+
+from lockmigrate.model.adopted import Window
+from lockmigrate.model.results import RecordResult
+from lockmigrate.planning.policy import Answer, Choice, Policy, decided, overridden
+
+WRITTEN: Final = ("copy", "adjust")
+
+
+@dataclass(slots=True)
+class Shape:
+    """A record in the making. All of its questions are put at once, so that a person answers them in one go."""
+
+    result: RecordResult
+    policy: Policy
+    value: str = field(repr=False)
+    size_bytes: int = 4
+    name: str = ""
+    week: Window | None = None
+    start: str | None = None
+    end: str | None = None
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    """Questions without an answer: reason and words."""
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it is settled that it is not written."""
+        return self.result.outcome not in WRITTEN
+
+    def change(self, code: str, detail: str | None = None) -> None:
+        """Say that it will not be the very same."""
+        reasons = tuple(dict.fromkeys((*self.result.reasons, code)))
+        self.result = replace(
+            self.result, outcome="adjust", reasons=reasons, detail=joined((self.result.detail, detail))
+        )
+
+    def skip(self, code: str, detail: str) -> None:
+        """Leave it out."""
+        self.result = replace(self.result, outcome="skip", reasons=(code,), detail=detail)
+
+    def ask(self, reason: str, detail: str, suits: tuple[Choice, ...] = ("skip",), *others: str) -> Answer | None:
+        """Ask what a person has to supply or decide; None where that is open, or where it is left out.
+
+        Args:
+            reason: code of the question.
+            detail: its words.
+            suits: choices that answer it.
+            *others: more codes of the same question.
+        """
+        asked = replace(self.result, outcome="needs_input", reasons=(reason, *others), detail=detail)
+        answer = decided(asked, self.policy, suits)
+        if answer is None:
+            self.asked += [(code, detail) for code in asked.reasons]
+            return None
+        if answer.choice == "skip":
+            self.result = replace(asked, outcome="skip")
+            return None
+        return answer
+
+    def refuse(self, reason: str, detail: str) -> None:
+        """Refuse it, because it would widen a right; only an answer to this very record overrides that."""
+        refused = replace(self.result, outcome="refuse", reasons=(reason,), detail=detail)
+        choice = overridden(refused, self.policy)
+        if choice is None:
+            self.refused.append((reason, detail))
+        elif choice == "skip":
+            self.result = replace(refused, outcome="skip")
+        else:
+            self.change(reason, detail)
+
+    def settled(self) -> RecordResult:
+        """Return what becomes of it."""
+        if self.stopped or not (self.asked or self.refused):
+            return self.result
+        said = [*self.refused, *self.asked]
+        return replace(
+            self.result,
+            outcome="refuse" if self.refused else "needs_input",
+            reasons=tuple(dict.fromkeys(code for code, _ in said)),
+            detail=joined(detail for _, detail in said),
+        )
+
+
+def joined(parts: Iterable[str | None]) -> str | None:
+    """Put what is said together, each thing once."""
+    return "; ".join(dict.fromkeys(part for part in parts if part)) or None

@@ -1,0 +1,52 @@
+"""PINs in place of those that a unit does not take, the same again for the same backup (decision 21)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Collection
+from itertools import count, pairwise
+from typing import Final
+
+from lockmigrate.model.capabilities import CredentialCapability
+from lockmigrate.planning.pins import unfit
+
+USUAL_DIGITS: Final = 6
+"""Ours: a million possibilities, where the unit leaves the length open."""
+MOST_TRIES: Final = 10_000
+_SALT: Final = b"lockmigrate/suggested-pin/1"
+
+
+def suggest(key: bytes, unit: str, record: str, capability: CredentialCapability, avoid: Collection[str]) -> str | None:
+    """Return digits that the unit takes; None where there are none to be found.
+
+    Args:
+        key: the secret that the backup keeps for this.
+        unit: id of the target.
+        record: key of the source record.
+        capability: what PINs the target takes.
+        avoid: digits that somebody else has or had.
+    """
+    alphabet = capability.alphabet or "0123456789"
+    length = max(capability.min_len or 1, min(USUAL_DIGITS, capability.max_len or USUAL_DIGITS))
+    for number in count():
+        if number == MOST_TRIES:
+            return None
+        said = "\0".join((unit, record, str(number))).encode()
+        value = int.from_bytes(hmac.digest(key, _SALT + b"\0" + said, hashlib.sha256), "big")
+        digits = ""
+        for _ in range(length):
+            value, at = divmod(value, len(alphabet))
+            digits += alphabet[at]
+        if not weak(digits) and not unfit(digits, capability) and digits not in avoid:
+            return digits
+    return None
+
+
+def weak(digits: str) -> bool:
+    """Whether digits are all equal, a run up or down, or a piece said again and again."""
+    steps = {ord(after) - ord(before) for before, after in pairwise(digits)}
+    if len(steps) == 1 and steps <= {-1, 0, 1}:
+        return True
+    pieces = (size for size in range(1, len(digits) // 2 + 1) if len(digits) % size == 0)
+    return any(digits[:size] * (len(digits) // size) == digits for size in pieces)

@@ -1,0 +1,90 @@
+"""A decisions file to begin with: every question of a plan once, and every choice that answers it.
+
+It never holds digits: a PIN is entered by a person, or suggested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from lockmigrate.model.results import RecordResult
+from lockmigrate.planning.policy import PIN_REASONS, Answer, Decisions
+
+_OTHER: Final = {
+    "capacity": "value, with value = a free number",
+    "card-number-rule": 'value, with value = "same" or "reversed"',
+    "zone-differs": 'value, with value = "Europe/Berlin" or the like',
+    "name-encoding": 'write (without its name), or value, with value = "a name"',
+    "no-keypad": "",
+    "no-public-layout": "",
+    "setting-unsupported": "",
+    "schedule-unsupported": "",
+    "template-format": "",
+    "other-family": "",
+    "user-missing": "",
+} | dict.fromkeys(PIN_REASONS, 'suggest, or value, with value = "digits"; a file with PINs must be yours alone (0600)')
+"""Reason of a question to the choices that answer it besides `skip`; those that are not named here take `write`."""
+MOST_KEYS: Final = 5
+
+
+def skeleton(records: Iterable[RecordResult]) -> list[str]:
+    """Return the lines of a decisions file for what is open; empty where nothing is."""
+    open_ = [item for item in records if item.outcome in ("needs_input", "refuse") and item.follows is None]
+    asked: dict[str, list[RecordResult]] = {}
+    refused: dict[str, list[RecordResult]] = {}
+    for item in open_:
+        if item.outcome == "refuse":
+            refused.setdefault(item.reasons[0], []).append(item)
+            continue
+        for reason in _each(item.reasons):
+            asked.setdefault(reason, []).append(item)
+    lines: list[str] = []
+    for reason, found in asked.items():
+        other = _OTHER.get(reason, "write")
+        lines += ["[[answer]]", f'reason = "{reason}"  # {_keys(found)}']
+        lines.append('choice = "skip"' + (f"  # or {other}" if other else "  # nothing else answers it"))
+    for reason, found in refused.items():
+        lines += ["[[answer]]", f'key = "{found[0].key}"  # {reason}']
+        lines.append('choice = "skip"  # or override, record by record')
+        if len(found) > 1:
+            lines += ["[[answer]]", f'reason = "{reason}"  # {_keys(found)}', 'choice = "skip"']
+    return lines
+
+
+def _each(reasons: tuple[str, ...]) -> list[str]:
+    """Several things that are wrong with a PIN have one answer."""
+    pins = [reason for reason in reasons if reason in PIN_REASONS]
+    return [*pins[:1], *(reason for reason in reasons if reason not in PIN_REASONS)]
+
+
+def _keys(found: list[RecordResult]) -> str:
+    more = f" and {len(found) - MOST_KEYS} more" if len(found) > MOST_KEYS else ""
+    return ", ".join(item.key for item in found[:MOST_KEYS]) + more
+
+
+def document(decisions: Decisions, records: Iterable[RecordResult]) -> str:
+    """Return a decisions file: what was decided already, and what is still open."""
+    lines = ["# Answers to what a plan asks: --decisions FILE. What is left out here is asked again.", ""]
+    for name, choice in decisions.guards.items():
+        lines += ["[guards]", f'{name} = "{choice}"', ""]
+    for answer in decisions.answer:
+        lines += [*_given(answer), ""]
+    for line in skeleton(records):
+        lines += [""] if line == "[[answer]]" and lines[-1] else []
+        lines.append(line)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _given(answer: Answer) -> list[str]:
+    what = f'key = "{answer.key}"' if answer.key is not None else f'reason = "{answer.reason}"'
+    lines = ["[[answer]]", what, f'choice = "{answer.choice}"']
+    if answer.holds_pin:
+        lines[-1] = 'choice = "skip"  # a PIN was given here: it is not written down, enter it again'
+    elif answer.value is not None:
+        lines.append(f"value = {_value(answer.value)}")
+    return lines
+
+
+def _value(value: int | str) -> str:
+    return str(value) if isinstance(value, int) else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
