@@ -18,7 +18,7 @@ from lockmigrate.cli.options import (
     unit_options,
 )
 from lockmigrate.cli.progress import drain
-from lockmigrate.cli.session import opened, ring_for, targets
+from lockmigrate.cli.session import clear_answers, opened, ring_for, targets, with_answers
 from lockmigrate.errors import ConfigError
 from lockmigrate.model.results import BackupResult, ShowResult, VerifyResult
 from lockmigrate.operations.backup import BackupOptions, check_destination, read_names
@@ -30,7 +30,7 @@ from lockmigrate.operations.rehearse import rehearse as run_rehearsal
 from lockmigrate.operations.show import show as show_opened
 from lockmigrate.operations.vault_memory import remember_rehearsal
 from lockmigrate.operations.verify import verify_file, verify_unit
-from lockmigrate.planning.policy import Decisions, read_decisions
+from lockmigrate.planning.policy import Policy
 
 _FILE = click.argument("file", type=click.Path(path_type=Path), shell_complete=complete_backups)
 _TRUST_ONCE = click.option(
@@ -159,7 +159,7 @@ async def verify(
     parsed = targets(target)[0] if target else None
     if decisions is not None and parsed is None:
         raise click.UsageError("--decisions is for a comparison with TARGET")
-    answers = read_decisions(decisions) if decisions is not None else Decisions()
+    policy = Policy(existing="replace", decisions=clear_answers(decisions))
     ring = ring_for(ctx, file=file, trust_once=trust_once)
     opened_file = await open_file(file, ring)
     remarks = list(age_remarks(opened_file, ring))
@@ -170,8 +170,9 @@ async def verify(
         remarks += [untold] if untold else []
     if parsed is None:
         return _beside(verify_file(opened_file), rehearsal, remarks)
+    policy = await with_answers(policy, decisions, ring)
     async with opened(ctx, parsed) as lock:
-        verified = await drain(verify_unit(lock, opened_file, Journal(ctx.common.config_dir), answers), ctx.common)
+        verified = await drain(verify_unit(lock, opened_file, Journal(ctx.common.config_dir), policy), ctx.common)
         return _beside(verified, rehearsal, remarks)
 
 

@@ -249,9 +249,9 @@ def _arguments(door: Door, step: StepName, work: Work) -> list[str]:
         return [*more, *(["--consent", door.consent] if door.consent else [])]
     target = f"profile:{door.new.removeprefix('profile:')}" if is_profile(door.new) else door.new
     more = [str(work.backup), target]
+    more += ["--decisions", str(work.decisions)] if work.decisions else []
     if step == "verify":
         return more
-    more += ["--decisions", str(work.decisions)] if work.decisions else []
     more += ["--existing", door.existing] if door.existing else []
     more += ["--consent", door.consent] if door.consent else []
     if step == "restore" and door.new_unit is not None:

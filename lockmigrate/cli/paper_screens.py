@@ -73,7 +73,14 @@ def _report(result: ReportResult) -> list[Block]:
         against = f"{check.equal} of {counted(check.compared, 'record')} equal" if check.target else "the file alone"
         rows.append(("check", f"{unit_name(check.target or check.unit)}  {against}"))
     rows += [("erased", unit_name(part.unit)) for part in result.erasures]
+    if result.pins_page:
+        rows.append(("new PINs", result.pins_page))
     blocks: list[Block] = [Facts(rows)]
+    if result.pins_page:
+        blocks += [
+            Line(),
+            Line("the page of new PINs holds secrets: cut it up, give each person their strip, destroy it"),
+        ]
     if result.page:
         blocks += [Line(), Line("people's names are in the page: hand it only to whom it concerns")]
     return blocks

@@ -9,13 +9,15 @@ import click
 from msgspec.structs import replace
 
 from lockmigrate.cli.options import Context, common, complete_backups, opening_options
-from lockmigrate.cli.session import ring_for
+from lockmigrate.cli.session import clear_answers, ring_for, with_answers
 from lockmigrate.formats.files import check_out, write_whole
 from lockmigrate.model.report import HealthResult, ReportResult
 from lockmigrate.operations.health import judge
 from lockmigrate.operations.keyring import Keyring
+from lockmigrate.operations.new_pins import new_pins as told_again
 from lockmigrate.operations.opening import Opened, open_file
 from lockmigrate.operations.report import gather, is_saved_result, read_saved
+from lockmigrate.planning.policy import Policy, sealed_decisions
 from lockmigrate.report.texts import LANGUAGES
 
 _FILES = click.argument(
@@ -34,6 +36,15 @@ _TRUST_ONCE = click.option(
 @click.command()
 @_FILES
 @_OUT
+@click.option(
+    "--new-pins",
+    type=click.Path(path_type=Path),
+    metavar="PINS.html",
+    help="A page of its own with the new PINs, to be cut up and destroyed.",
+)
+@click.option(
+    "--decisions", type=click.Path(path_type=Path), metavar="FILE", help="With --new-pins: the answers that held PINs."
+)
 @_LANG
 @_FORCE
 @_TRUST_ONCE
@@ -43,6 +54,8 @@ async def report(
     ctx: Context,
     files: tuple[Path, ...],
     out: Path | None,
+    new_pins: Path | None,
+    decisions: Path | None,
     lang: str,
     force: bool,
     trust_once: tuple[str, ...],
@@ -50,16 +63,19 @@ async def report(
     """Write the paper for the customer: units, what moved at which proof, who must come, what was lost.
 
     FILES are backups, and what plan, restore, migrate, verify and wipe printed with --json. Names come from the
-    backups. The page needs no network and holds no PIN, card number, template or key; people's names are in it.
+    backups. The page needs no network and holds no PIN, card number, template or key; people's names are in it. New
+    PINs are told on a page of their own, --new-pins.
 
     \b
     Example:
       lockmigrate restore old.age serial:///dev/ttyUSB0 --json > restored.json
       lockmigrate report old.age restored.json -o report.html --lang zh_CN
     """
-    if out is None and not ctx.common.json:
+    if out is None and new_pins is None and not ctx.common.json:
         raise click.UsageError("-o OUT.html is missing; --json prints the contents without a page")
+    answers = clear_answers(decisions)
     check_out(out, force=force)
+    check_out(new_pins, force=force)
     saved = [read_saved(path) for path in files if is_saved_result(path)]
     opened = await open_all(ctx, [path for path in files if not is_saved_result(path)], trust_once)
     result = gather(opened, saved)
@@ -68,6 +84,18 @@ async def report(
 
         result = replace(result, page=str(out))
         write_whole(out, render(result, lang).encode("utf-8", "replace"), replace=force)
+    if new_pins is not None:
+        ring = ring_for(ctx, file=decisions) if decisions is not None and sealed_decisions(decisions) else None
+        policy = Policy(decisions=answers)
+        if ring is not None:
+            policy = await with_answers(policy, decisions, ring)
+        pins = told_again(result, opened, policy.decisions)
+        if not pins:
+            return replace(result, warnings=(*result.warnings, "nobody got a new PIN: no page of new PINs was made"))
+        from lockmigrate.report.page import render_pins
+
+        result = replace(result, pins_page=str(new_pins))
+        write_whole(new_pins, render_pins(pins, result, lang).encode("utf-8", "replace"), replace=force)
     return result
 
 

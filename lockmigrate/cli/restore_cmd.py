@@ -22,7 +22,7 @@ from lockmigrate.cli.options import (
     unit_options,
 )
 from lockmigrate.cli.progress import drain
-from lockmigrate.cli.session import opened, rest, ring_for, targets
+from lockmigrate.cli.session import clear_answers, opened, rest, ring_for, targets, with_answers
 from lockmigrate.cli.words import say
 from lockmigrate.errors import Cancelled, ConfigError
 from lockmigrate.formats.files import check_out, write_whole
@@ -37,7 +37,7 @@ from lockmigrate.operations.rehearse import profile_digest, rehearse
 from lockmigrate.operations.restore import Prepared, Source, blocked, execute, prepare
 from lockmigrate.operations.vault_memory import is_rehearsed, remember_rehearsal
 from lockmigrate.operations.vault_upkeep import journal_note
-from lockmigrate.planning.policy import Decisions, Policy, parse_with, read_decisions
+from lockmigrate.planning.policy import Policy, parse_with, sealed_decisions
 from lockmigrate.planning.skeleton import document
 from lockmigrate.profiles import load_profile
 from lockmigrate.protocols.clock import local_now, utc_now
@@ -88,7 +88,7 @@ def _policy(ctx: Context, given: dict[str, Any]) -> Policy:
         existing=given["existing"],
         with_=parse_with(given["with_"]),
         accept_look_alike=given["accept_look_alike"],
-        decisions=read_decisions(given["decisions"]) if given["decisions"] else Decisions(),
+        decisions=clear_answers(given["decisions"]),
         consent_ref=given["consent"],
         suggest=given["suggest"],
         keep_expired=given["keep_expired"],
@@ -138,7 +138,9 @@ async def plan(
     check_out(decisions_out, force=force)
     on_paper = target.removeprefix("profile:") if target.startswith("profile:") else None
     parsed = None if on_paper is not None else targets(target)[0]
-    opened_file = await open_file(file, ring_for(ctx, file=file, trust_once=trust_once))
+    ring = ring_for(ctx, file=file, trust_once=trust_once)
+    opened_file = await open_file(file, ring)
+    policy = await with_answers(policy, decided["decisions"], ring)
     if parsed is None:
         result = plan_for_profile(opened_file.source, on_paper or "", policy)
     else:
@@ -194,6 +196,7 @@ async def restore(
     ring = ring_for(ctx, file=file, trust_once=trust_once)
     opened_file = await open_file(file, ring, accept_drift=accept_drift)
     opened_file.insist()
+    policy = await with_answers(policy, decided["decisions"], ring)
     if not dry_run:
         _insist_on_age(opened_file, ring, accepted=accept_stale)
     rehearsal = await _rehearsed(ctx, opened_file.source, skip=skip_rehearsal or dry_run)
@@ -351,6 +354,9 @@ async def migrate(
             f"old and new unit are on the same port, {old}, and nobody is there to change them over",
             hint="run backup, change the module, then run restore",
         )
+    sealed = decided["decisions"] if decided["decisions"] and sealed_decisions(decided["decisions"]) else None
+    if sealed is not None:
+        policy = await with_answers(policy, sealed, ring_for(ctx, file=sealed))
     if dry_run:
         async with opened(ctx, first) as lock:
             source = source_in_memory(await drain(read_unit(lock), ctx.common))

@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Final
 
 import click
+from msgspec.structs import replace
 
 from lockmigrate.cli import ask
 from lockmigrate.cli.options import Context
 from lockmigrate.cli.runner import note_target
 from lockmigrate.cli.words import clean, say, to_stderr
 from lockmigrate.errors import ConfigError, LockmigrateError, WrongKeyError
+from lockmigrate.formats import age
 from lockmigrate.formats.backup import read_backup
 from lockmigrate.operations.keyring import KeyChoice, Keyring, is_symmetric
+from lockmigrate.planning.policy import Decisions, Policy, parse_decisions, read_decisions, sealed_decisions
 from lockmigrate.protocols import Lock, Resting
 from lockmigrate.targets import Access, Target, open_target, parse_target
 from lockmigrate.targets_ble import LISTEN_S
@@ -175,3 +178,29 @@ def _first_use(folder: Path) -> str:
     click.echo(f"  signer     {info.signer}", err=True)
     click.echo("", err=True)
     return passphrase
+
+
+async def with_answers(policy: Policy, path: Path | None, ring: Keyring) -> Policy:
+    """Return a policy with the answers of a decisions file that is sealed; those of one in clear are in it already.
+
+    Raises:
+        ConfigError: the file cannot be read, or is no decisions file.
+        WrongKeyError, BackupError: none of the keys opens it, or it was changed.
+    """
+    sealed = sealed_decisions(path) if path is not None else None
+    if path is None or sealed is None:
+        return policy
+    identities, passphrase = await ring.identities_for(path, sealed)
+    data = await asyncio.to_thread(age.decrypt_bytes, sealed, identities=identities, passphrase=passphrase)
+    return replace(policy, decisions=parse_decisions(data, path))
+
+
+def clear_answers(path: Path | None) -> Decisions:
+    """Read a decisions file in clear; one that is sealed waits for the keys (`with_answers`).
+
+    Raises:
+        ConfigError: it cannot be read, or is no decisions file.
+    """
+    if path is None or sealed_decisions(path) is not None:
+        return Decisions()
+    return read_decisions(path)

@@ -9,6 +9,7 @@ from msgspec import Struct, field
 from lockmigrate.model.document import Gap
 from lockmigrate.model.records import Kind, Loss
 from lockmigrate.model.results import Outcome, Proof, RehearsalSeen, Result, Unit
+from lockmigrate.model.secret import Secret
 
 Basis = Literal["signed", "file-date", "stated"]
 """Where a time comes from: a signed manifest, the date of a saved file, or what the file states without a signature."""
@@ -41,11 +42,24 @@ class RecordSeen(Struct, frozen=True, kw_only=True):
     proof: Proof | None = None
     detail: str | None = None
     done: bool = False
+    new_pin: bool = False
+    """It has another PIN on the new unit: somebody has to be told."""
     follows: str | None = None
     name: str | None = None
     number: str | None = None
     """What people know it by: a payroll number, a slot, a code's number."""
     valid: tuple[Valid, ...] = ()
+
+
+class NewPin(Struct, frozen=True, kw_only=True):
+    """A PIN that somebody has to be told. On the page of new PINs only, never in a result."""
+
+    record: RecordSeen
+    digits: Secret
+    old: Secret
+    """What the person has opened with so far: often the only thing that tells who it is."""
+    unit: Unit
+    """The new unit."""
 
 
 class BackupPart(Struct, frozen=True, kw_only=True):
@@ -157,6 +171,8 @@ class ReportResult(Result, frozen=True, kw_only=True):
     tool: str
     page: str | None = None
     """The HTML file, where one was asked for."""
+    pins_page: str | None = None
+    """The file with new PINs, where one was asked for."""
     backups: tuple[BackupPart, ...] = ()
     moves: tuple[MovePart, ...] = ()
     checks: tuple[CheckPart, ...] = ()

@@ -177,7 +177,7 @@ def _backup(opened: Opened) -> BackupPart:
 def _move(item: Saved, result: PlanResult | RestoreResult | MigrateResult, names: dict[str, _Whose]) -> MovePart:
     inner = result.restore if isinstance(result, MigrateResult) else result
     records = tuple(_seen(record, names.get(record.key)) for record in result.records)
-    moved = [record for record in records if record.outcome in MOVING]
+    moved = [record for record in result.records if record.outcome in MOVING and not record.noted]
     written = isinstance(inner, RestoreResult) and not inner.dry_run
     part = MovePart(
         what="migrate" if isinstance(result, MigrateResult) else "restore" if written else "plan",
@@ -209,7 +209,8 @@ def _move(item: Saved, result: PlanResult | RestoreResult | MigrateResult, names
 
 
 def _check(item: Saved, result: VerifyResult) -> CheckPart:
-    compared = [record for record in result.records if record.outcome != "skip"] if result.target else []
+    beyond = {*result.not_compared} if result.target else {record.key for record in result.records}
+    compared = [record for record in result.records if record.outcome != "skip" and record.key not in beyond]
     return CheckPart(
         saved_as=item.file,
         at=item.dated,
@@ -263,6 +264,7 @@ def _seen(record: RecordResult, whose: _Whose | None) -> RecordSeen:
         proof=record.proof,
         detail=record.detail,
         done=record.done,
+        new_pin=record.new_pin,
         follows=record.follows,
         name=whose.name if whose else None,
         number=whose.number if whose else None,

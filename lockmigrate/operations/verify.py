@@ -9,10 +9,10 @@ from lockmigrate.model.results import Progress, VerifyResult
 from lockmigrate.operations.journal import Journal
 from lockmigrate.operations.opening import Opened
 from lockmigrate.operations.restore import Prepared, prepare
-from lockmigrate.planning.policy import Decisions, Policy
+from lockmigrate.planning.policy import Policy
 from lockmigrate.protocols import Lock
 
-_NONE: Final = Decisions()
+_REPLACING: Final = Policy(existing="replace")
 
 
 def verify_file(opened: Opened) -> VerifyResult:
@@ -33,7 +33,7 @@ def verify_file(opened: Opened) -> VerifyResult:
 
 
 async def verify_unit(
-    lock: Lock, opened: Opened, journal: Journal, decisions: Decisions = _NONE
+    lock: Lock, opened: Opened, journal: Journal, policy: Policy = _REPLACING
 ) -> AsyncIterator[Progress | VerifyResult]:
     """Compare a backup with a unit: equal exactly when a plan with these answers would write nothing and nothing extra
     is there.
@@ -43,7 +43,7 @@ async def verify_unit(
     Raises:
         LinkError, RefusedError: from the unit.
     """
-    async for item in prepare(lock, opened.source, Policy(existing="replace", decisions=decisions), journal):
+    async for item in prepare(lock, opened.source, policy, journal):
         if isinstance(item, Prepared):
             prepared = item
         else:

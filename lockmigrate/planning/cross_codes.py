@@ -143,7 +143,7 @@ class Codes:
             self._name(shape, item, holds.name_bytes)
         result = shape.settled()
         if result.outcome not in WRITTEN:
-            return result
+            return replace(result, new_pin=False)
         wanted = Wanted(
             key=item.key,
             number=len(self.adopted) + 1,

@@ -103,25 +103,58 @@ def parse_with(text: str | None) -> frozenset[str]:
 
 
 def read_decisions(path: Path) -> Decisions:
-    """Read a decisions file.
+    """Read a decisions file in clear; one that holds a PIN has to be its owner's alone.
 
     Raises:
-        ConfigError: it cannot be read, is not TOML, or holds something unknown.
+        ConfigError: it cannot be read, is sealed, is not TOML, or holds something unknown.
     """
+    data = _bytes_of(path)
+    if is_sealed(data):
+        raise ConfigError(f"the decisions file {path} is sealed", hint="plan, restore, migrate and verify can open it")
+    decisions = parse_decisions(data, path)
+    if any(item.holds_pin for item in decisions.answer) and not _private(path):
+        raise ConfigError(
+            f"the decisions file {path} holds a PIN and can be read by others",
+            hint=f"chmod 600 {shlex.quote(str(path))}, or seal it with age",
+        )
+    return decisions
+
+
+def sealed_decisions(path: Path) -> bytes | None:
+    """Return the bytes of a decisions file that is sealed with age; None for one in clear.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    data = _bytes_of(path)
+    return data if is_sealed(data) else None
+
+
+def is_sealed(data: bytes) -> bool:
+    """Whether this is an age file, binary or armored (age-encryption.org/v1)."""
+    return data.startswith((b"age-encryption.org/", b"-----BEGIN AGE ENCRYPTED FILE"))
+
+
+def _bytes_of(path: Path) -> bytes:
     try:
-        document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        decisions = msgspec.convert(document, Decisions)
+        return path.read_bytes()
     except OSError as error:
         raise ConfigError(f"cannot read the decisions file {path}: {error.strerror}") from None
+
+
+def parse_decisions(data: bytes, path: Path) -> Decisions:
+    """Parse a decisions file; `path` names it in errors.
+
+    Raises:
+        ConfigError: it is not TOML, or holds something unknown.
+    """
+    try:
+        document: dict[str, Any] = tomllib.loads(data.decode("utf-8"))
+        decisions = msgspec.convert(document, Decisions)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):
         raise ConfigError(f"the decisions file {path} is not TOML") from None
     except msgspec.ValidationError as error:
         raise ConfigError(f"the decisions file {path}: {error}", hint=_FORM) from None
-    if any(item.holds_pin for item in decisions.answer) and not _private(path):
-        raise ConfigError(
-            f"the decisions file {path} holds a PIN and can be read by others",
-            hint=f"chmod 600 {shlex.quote(str(path))}",
-        )
     for item in decisions.answer:
         if item.reason is not None and item.reason not in LOSS_CODES:
             near = difflib.get_close_matches(item.reason, LOSS_CODES, n=1)

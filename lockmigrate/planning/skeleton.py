@@ -5,7 +5,7 @@ It never holds digits: a PIN is entered by a person, or suggested.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from lockmigrate.model.results import RecordResult
@@ -63,13 +63,18 @@ def _keys(found: list[RecordResult]) -> str:
     return ", ".join(item.key for item in found[:MOST_KEYS]) + more
 
 
-def document(decisions: Decisions, records: Iterable[RecordResult]) -> str:
-    """Return a decisions file: what was decided already, and what is still open."""
+def document(decisions: Decisions, records: Sequence[RecordResult]) -> str:
+    """Return a decisions file: what was decided already, also by options, and what is still open."""
     lines = ["# Answers to what a plan asks: --decisions FILE. What is left out here is asked again.", ""]
     for name, choice in decisions.guards.items():
         lines += ["[guards]", f'{name} = "{choice}"', ""]
     for answer in decisions.answer:
         lines += [*_given(answer), ""]
+    answered = {answer.reason for answer in decisions.answer}
+    fresh = [reason for record in records if record.new_pin for reason in _each(record.reasons)[:1]]
+    for reason in dict.fromkeys(fresh):
+        if reason in PIN_REASONS and reason not in answered:
+            lines += ["[[answer]]", f'reason = "{reason}"', 'choice = "suggest"', ""]
     for line in skeleton(records):
         lines += [""] if line == "[[answer]]" and lines[-1] else []
         lines.append(line)

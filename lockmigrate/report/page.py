@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lockmigrate.model.document import Gap
 from lockmigrate.model.records import Loss
-from lockmigrate.model.report import MovePart, RecordSeen, ReportResult, Valid
+from lockmigrate.model.report import MovePart, NewPin, RecordSeen, ReportResult, Valid
 from lockmigrate.model.results import Unit
 from lockmigrate.report import words
 from lockmigrate.report.texts import Texts
@@ -77,6 +77,7 @@ def render(result: ReportResult, lang: str = "en") -> str:
         todo=TODO,
         ticks=_ticks,
         openers=_openers,
+        newly=_newly,
         details=functools.partial(_changes, t),
     )  # fmt: skip
 
@@ -165,6 +166,10 @@ def _openers(row: Row) -> list[RecordSeen]:
     return [item for item in (row.record, *row.following) if item.kind in OPENING]
 
 
+def _newly(records: Sequence[RecordSeen]) -> list[RecordSeen]:
+    return [record for record in records if record.new_pin and record.outcome in ("copy", "adjust")]
+
+
 def _changes(t: Texts, records: Sequence[RecordSeen]) -> list[tuple[RecordSeen, str]]:
     """Return what is not on the new unit as it was on the old one: old → new, or what was changed."""
     found = []
@@ -201,3 +206,20 @@ def _losses(t: Texts, move: MovePart | None, losses: Sequence[Loss]) -> list[Gro
         text = f"{t.reason(loss.code)} ({detail})" if detail else t.reason(loss.code)
         found.setdefault(text, []).append(f"{loss.record} {loss.field}" if loss.field else loss.record)
     return [Group(keys=tuple(keys), text=text) for text, keys in found.items()]
+
+
+def render_pins(pins: Sequence[NewPin], result: ReportResult, lang: str = "en") -> str:
+    """Return the page of new PINs: the only paper that holds secrets, a strip for each person to cut off.
+
+    Raises:
+        ConfigError: there is no such language.
+    """
+    t = Texts(lang)
+    return environment().get_template("new_pins.html").render(
+        t=t,
+        r=result,
+        title=t("New PINs"),
+        doors=_doors(result),
+        pins=pins,
+        valid=functools.partial(valid_text, t),
+    )  # fmt: skip

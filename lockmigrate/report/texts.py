@@ -49,6 +49,56 @@ DETAILS: Final = (
     (r"the target holds no such records", N_("the target holds no such records")),
     (r"the target has room for (?P<a>\d+) fingers", N_("the target has room for %(a)s fingers")),
     (r"the new lock has room for (?P<a>\d+) codes", N_("the new lock has room for %(a)s codes")),
+    (r"finger (?P<a>\d+)", N_("finger %(a)s")),
+    (
+        r"(?P<name>(?:\".*\", )?)finger (?P<a>\d+), valid from (?P<b>.+) until (?P<c>.+)",
+        N_("%(name)sfinger %(a)s, valid from %(b)s until %(c)s"),
+    ),
+    (
+        r"(?P<name>(?:\".*\", )?)valid from (?P<b>.+) until (?P<c>.+)",
+        N_("%(name)svalid from %(b)s until %(c)s"),
+    ),
+    (r"(?P<name>\".*\"), finger (?P<a>\d+)", N_("%(name)s, finger %(a)s")),
+    (r"(?P<name>\".*\"), opens with the rights of (?P<a>.+)", N_("%(name)s, opens with the rights of %(a)s")),
+    (r"gets a new PIN: tell the person", N_("gets a new PIN: tell the person")),
+    (r"the name goes to the person's code", N_("the name goes to the person's code")),
+    (r"its hours go with each code that it limits", N_("its hours go with each code that it limits")),
+    (r"nothing that is written goes by it", N_("nothing that is written goes by it")),
+    (r"the new lock cannot hold it switched off", N_("the new lock cannot hold it switched off")),
+    (r"it never opens the old unit", N_("it never opens the old unit")),
+    (r"it alone does not open the old unit", N_("it alone does not open the old unit")),
+    (r"the new unit takes no cards", N_("the new unit takes no cards")),
+    (r"the new unit takes no PINs", N_("the new unit takes no PINs")),
+    (
+        r"it is limited to weekdays or hours, which the new lock cannot limit it to",
+        N_("it is limited to weekdays or hours, which the new lock cannot limit it to"),
+    ),
+    (
+        r"that it is limited is known, and not how: write it without that limit, or leave it out and give it out anew",
+        N_("that it is limited is known, and not how"),
+    ),
+    (
+        r"on the old unit it has to prove two things, on the new lock one opens",
+        N_("on the old unit it has to prove two things, on the new lock one opens"),
+    ),
+    (
+        r"on the old unit it opens only together with others",
+        N_("on the old unit it opens only together with others"),
+    ),
+    (
+        r"the new unit has no finger with a silent alarm",
+        N_("the new unit has no finger with a silent alarm"),
+    ),
+    (
+        r"what the old lock does at such times is set by hand on the new unit, where it can",
+        N_("what the old lock does at such times is set by hand on the new unit, where it can"),
+    ),
+    (
+        r"by the same number, as decided; try it at the door|by the same number, as decided",
+        N_("by the same number, as decided"),
+    ),
+    (r"its bytes in the other order, as decided", N_("its bytes in the other order, as decided")),
+    (r"try it at the door", N_("try it at the door")),
 )
 """Details of records that are translated, as expression and message; any other is shown as the program wrote it."""
 EDGES: Final = {"always": N_("always"), "for ever": N_("for ever"), "no templates": N_("no templates")}
@@ -92,10 +142,16 @@ class Texts:
         return self("; ").join(self.reason(code) for code in codes)
 
     def detail(self, text: str | None) -> str:
-        """Translate a record's detail where it has a form that we know."""
-        for pattern, message in DETAILS if text else ():
-            match = re.fullmatch(pattern, text or "")
+        """Translate a record's detail, or the parts of it, where it has a form that we know."""
+        known = self._form(text or "")
+        if known is not None or not text:
+            return known or ""
+        return self("; ").join(self._form(part) or part for part in text.split("; "))
+
+    def _form(self, text: str) -> str | None:
+        for pattern, message in DETAILS:
+            match = re.fullmatch(pattern, text)
             if match:
                 facts = {name: self(EDGES.get(value, "")) or value for name, value in match.groupdict().items()}
                 return self(message) % facts
-        return text or ""
+        return None
