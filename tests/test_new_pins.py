@@ -183,3 +183,22 @@ def test_what_suggestions_are_made_from_stays_in_the_backup(desk: Desk) -> None:
     shown: Any = desk.run("backup", SOURCE, "-o", str(file), "--json")
     desk.run("show", str(file), "--json")
     assert "suggestion_key" not in desk.said + shown
+
+
+def test_between_locks_of_one_family_a_pin_in_the_way_is_renewed_too(desk: Desk) -> None:
+    base = desk.base
+    file, old, new = base / "old.age", base / "old.state", base / "new.state"
+    desk.run("backup", f"{SOURCE}&state={old}", "-o", str(file))
+    flash = json.loads(old.read_text(encoding="utf-8"))["flash"]
+    first = re.findall(r'"code": "(\d{4,9})"', json.dumps(flash))[0]
+    target = f"sim://ttlock/empty?admin_passcode={first}&state={new}"
+    plan = json.loads(desk.run("plan", str(file), target, "--json", expect=10))
+    assert [item["key"] for item in plan["records"] if "pin-equals-admin" in item["reasons"]] != []
+    restored = json.loads(desk.run("restore", str(file), target, "--suggest", "--json"))
+    (fresh,) = [item for item in restored["records"] if item["new_pin"]]
+    assert (fresh["outcome"], fresh["proof"]) == ("adjust", "V4")
+    desk.run("verify", str(file), target)
+    (base / "restored.json").write_text(json.dumps(restored), encoding="utf-8")
+    desk.run("report", str(file), str(base / "restored.json"), "--new-pins", str(base / "pins.html"))
+    (told,) = re.findall(r"<strong[^>]*>(\d+)</strong>", (base / "pins.html").read_text(encoding="utf-8"))
+    assert told in new.read_text(encoding="utf-8")

@@ -14,6 +14,8 @@ from lockmigrate.model.document import Snapshot
 from lockmigrate.model.records import LockSchedule
 from lockmigrate.model.steps import Fitted
 
+CODE_AT: Final = 2
+"""Offset of the digits in Keypad Code 0x0045 (9.3)."""
 HELD: Final = "held/"
 """Before the key of a record of the target's own."""
 
@@ -67,3 +69,13 @@ def differences(source: Snapshot, target: Snapshot, written: set[str]) -> list[s
 def _deed(snapshot: Snapshot, item: LockSchedule) -> bytes:
     """A timer without its number."""
     return snapshot.bytes_of(item.raw[0])[1:]
+
+
+def with_pin(record: bytes, digits: str) -> bytes:
+    """Return the record of a keypad code with other digits.
+
+    Raises:
+        FrameError: it does not follow its layout, or the digits do not fit.
+    """
+    parse_code(record)
+    return record[:CODE_AT] + int(digits).to_bytes(4, "little") + record[CODE_AT + 4 :]

@@ -33,6 +33,7 @@ from lockmigrate.formats.nuki_config import (
 )
 from lockmigrate.formats.nuki_fit import differences as differences
 from lockmigrate.formats.nuki_fit import fitted as fitted
+from lockmigrate.formats.nuki_fit import with_pin as with_pin
 from lockmigrate.formats.nuki_log import log_entry
 from lockmigrate.formats.nuki_records import (
     FINGERPRINT,

@@ -89,3 +89,12 @@ def differences(source: Snapshot, target: Snapshot, written: set[str]) -> list[s
 
 def one_time(record: bytes) -> bool:
     return record[0] == ONE_TIME
+
+
+def with_pin(record: bytes, digits: str) -> bytes:
+    """Return a record of the passcode list with other digits, which are then what it was made as, too.
+
+    Raises:
+        FrameError: it does not follow its layout.
+    """
+    return replace(parse_passcode(record), code=digits, original=digits).record()[1:]

@@ -25,6 +25,7 @@ from lockmigrate.formats.lists import split_list
 from lockmigrate.formats.ttlock import FAMILY, Feature, has, parse_features
 from lockmigrate.formats.ttlock_fit import differences as differences
 from lockmigrate.formats.ttlock_fit import fitted as fitted
+from lockmigrate.formats.ttlock_fit import with_pin as with_pin
 from lockmigrate.formats.ttlock_log import log_entry
 from lockmigrate.formats.ttlock_records import (
     CYCLIC,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from lockmigrate.errors import FrameError
 from lockmigrate.formats.zk_records import (
     DISABLED_BIT,
     FULL_USER_ID_BYTES,
@@ -37,6 +38,8 @@ from lockmigrate.model.records import User
 from lockmigrate.model.steps import Fitted
 
 U32: Final = 0xFFFFFFFF
+PASSWORD_AT: Final = 3
+"""Offset of the password in a user's record, behind number and privilege (ZK reference, section 7)."""
 Said = list[tuple[str, str]]
 
 
@@ -214,3 +217,17 @@ def _narrowest(row: Row, fit: _Fit) -> None:
         fit.questions.append(("card-too-long", "the terminal holds no cards"))
     if external_id_of(row) not in (None, str(row.uid)):
         fit.questions.append(("user-id-unsupported", "the terminal knows people by the number of their record only"))
+
+
+def with_pin(record: bytes, digits: str) -> bytes:
+    """Return a user's record with another password; everything else stays.
+
+    Raises:
+        FrameError: it does not follow its layout, or the password does not fit.
+    """
+    parse_user(record)
+    width = width_of(len(record))
+    if width is None or len(digits) > PIN_BYTES[width]:
+        raise FrameError("the password does not fit into a user's record")
+    room = PIN_BYTES[width]
+    return record[:PASSWORD_AT] + digits.encode("ascii").ljust(room, b"\0") + record[PASSWORD_AT + room :]

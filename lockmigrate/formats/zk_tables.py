@@ -32,6 +32,7 @@ from lockmigrate.formats.zk_access import (
 from lockmigrate.formats.zk_doors import decode_doors, group_styles
 from lockmigrate.formats.zk_files import LOG_TEXT, log_entries
 from lockmigrate.formats.zk_fit import fitted as fitted
+from lockmigrate.formats.zk_fit import with_pin as with_pin
 from lockmigrate.formats.zk_people import TEMPLATES as TEMPLATES
 from lockmigrate.formats.zk_people import USERS as USERS
 from lockmigrate.formats.zk_people import Known, People, decode_people

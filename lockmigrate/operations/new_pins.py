@@ -10,9 +10,9 @@ from lockmigrate.model.records import PinData
 from lockmigrate.model.report import MovePart, NewPin, ReportResult
 from lockmigrate.model.secret import Secret
 from lockmigrate.operations.opening import Opened
-from lockmigrate.planning.new_pins import suggest
+from lockmigrate.planning.new_pins import suggestions
 from lockmigrate.planning.pins import unfit
-from lockmigrate.planning.policy import Decisions, Policy
+from lockmigrate.planning.policy import Decisions
 
 
 def new_pins(result: ReportResult, opened: Sequence[Opened], decisions: Decisions) -> list[NewPin]:
@@ -39,26 +39,17 @@ def new_pins(result: ReportResult, opened: Sequence[Opened], decisions: Decision
 
 
 def _of(move: MovePart, snapshot: Snapshot, decisions: Decisions) -> list[NewPin]:
-    policy = Policy(decisions=decisions)
-    capability = move.unit.capabilities.credentials.pin
-    key = snapshot.metadata.suggestion_key
+    suggested = suggestions(snapshot, move.unit.id, move.unit.capabilities.credentials.pin)
     old = {item.key: item.data.digits for item in snapshot.credentials if isinstance(item.data, PinData)}
-    avoid = {str(digits.reveal()) for digits in old.values()}
     found = []
     for record in move.records:
         if not record.new_pin:
             continue
-        reasons = (reason for reason in record.reasons)
-        answers = (policy.decisions.for_record(record.key, reason, ("suggest", "value")) for reason in reasons)
+        answers = (decisions.for_record(record.key, reason, ("suggest", "value")) for reason in record.reasons)
         answer = next((item for item in answers if item is not None), None)
-        digits = answer.value if answer is not None and answer.choice == "value" else None
-        if digits is None:
-            if not isinstance(key, Secret) or capability is None:
-                raise ConfigError(f"{move.file} keeps no key to suggest PINs by, so {record.key} cannot be told")
-            digits = suggest(key.reveal_bytes(), move.unit.id, record.key, capability, avoid)
-        if not isinstance(digits, str) or unfit(digits, capability):
-            raise ConfigError(f"the decisions say no PIN for {record.key} that the new unit takes")
-        avoid.add(digits)
+        digits = answer.value if answer is not None and answer.choice == "value" else suggested.get(record.key)
+        if not isinstance(digits, str) or unfit(digits, move.unit.capabilities.credentials.pin):
+            raise ConfigError(f"neither the backup nor the decisions say which PIN {record.key} got")
         if record.outcome in ("copy", "adjust") and record.key in old:
             found.append(NewPin(record=record, digits=Secret(digits), old=old[record.key], unit=move.unit))
     return found

@@ -6,16 +6,15 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from lockmigrate.formats import adopter, fitted
 from lockmigrate.formats.ef01_tables import SysParams, format_id
 from lockmigrate.formats.f5_tables import format_id as f5_format_id
 from lockmigrate.formats.gt511_tables import format_id as gt511_format_id
 from lockmigrate.model.document import Gap, Metadata, Snapshot, Table
 from lockmigrate.model.records import Coverage, Lock
 from lockmigrate.model.results import PlanResult, Unit, counts_of
+from lockmigrate.operations.planned import plan_between
 from lockmigrate.operations.reading import Reading
 from lockmigrate.operations.restore import Source
-from lockmigrate.planning.plan import make_plan
 from lockmigrate.planning.policy import Policy
 from lockmigrate.profiles import Profile, load_profile
 
@@ -50,14 +49,7 @@ def plan_for_profile(source: Source, name: str, policy: Policy) -> PlanResult:
         tables=(Table(name="0003-notepad", data=b"", rows=variant.get("notepad_pages", 16), read_at_utc=""),),
         **_without_tables(profile),
     )
-    plan = make_plan(
-        source.snapshot,
-        empty,
-        unit,
-        policy,
-        fitted=fitted(source.snapshot, empty),
-        adopter=adopter(source.snapshot, empty),
-    )
+    plan = plan_between(source.snapshot, empty, unit, policy)
     warning = f"against the profile {name}, not a unit: the unit itself may say otherwise"
     if profile.family == "zk":
         warning += "; above all which algorithm its fingerprints are of, 9 or 10, is known only when it is there"

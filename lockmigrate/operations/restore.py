@@ -13,16 +13,17 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from lockmigrate.errors import MismatchError, PolicyError
-from lockmigrate.formats import adopter, fitted, occupied
+from lockmigrate.formats import occupied
 from lockmigrate.model.document import Gap, Snapshot
 from lockmigrate.model.records import Loss
 from lockmigrate.model.results import PlanResult, Progress, RecordResult, RestoreResult, Unit, counts_of
 from lockmigrate.model.steps import Done, Step
 from lockmigrate.operations.journal import Journal
 from lockmigrate.operations.pairing import reminder
+from lockmigrate.operations.planned import plan_between
 from lockmigrate.operations.reading import Reading, read_unit
 from lockmigrate.planning.draft import StepId, step_id
-from lockmigrate.planning.plan import Plan, make_plan
+from lockmigrate.planning.plan import Plan
 from lockmigrate.planning.policy import Policy
 from lockmigrate.protocols import QUICK, Lock
 
@@ -140,15 +141,7 @@ async def prepare(
             code="wrong-target",
         )
     unconfirmed = journal.unconfirmed(unit.id, source.backup_id)
-    plan = make_plan(
-        source.snapshot,
-        reading.snapshot,
-        unit,
-        policy,
-        unconfirmed=unconfirmed,
-        fitted=fitted(source.snapshot, reading.snapshot),
-        adopter=adopter(source.snapshot, reading.snapshot),
-    )
+    plan = plan_between(source.snapshot, reading.snapshot, unit, policy, unconfirmed=unconfirmed)
     yield Prepared(lock=lock, source=source, target=reading, plan=plan, policy=policy, started_s=started)
 
 

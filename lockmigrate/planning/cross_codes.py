@@ -17,17 +17,17 @@ from lockmigrate.model.capabilities import CredentialCapability
 from lockmigrate.model.document import Snapshot
 from lockmigrate.model.records import CardData, Credential, Kind, PinData
 from lockmigrate.model.results import RecordResult, Unit
-from lockmigrate.model.secret import Secret
 from lockmigrate.planning.civil import zone_of
 from lockmigrate.planning.cross_people import People
 from lockmigrate.planning.cross_shape import WRITTEN, Shape
 from lockmigrate.planning.cross_times import fit_dates, fit_week
 from lockmigrate.planning.draft import Asker
 from lockmigrate.planning.limits import both, own_limits
-from lockmigrate.planning.new_pins import suggest
+from lockmigrate.planning.new_pins import suggestions
 from lockmigrate.planning.people_parts import DOUBTS, doubts_of
 from lockmigrate.planning.pins import unfit
 from lockmigrate.planning.policy import PIN_REASONS, Answer, Choice, Decisions, Policy
+from lockmigrate.planning.renewal import NEW_PIN
 
 KINDS: Final[Mapping[str, Kind]] = {"PIN": "pin", "RFID": "card"}
 ANY: Final[tuple[Choice, ...]] = ("write", "override", "skip")
@@ -35,7 +35,6 @@ CARD_RULES: Final = ("same", "reversed")
 """How the target shows a card that the old unit shows by a number: by the same number, or by its bytes in the other
 order. One card held to both units tells which (neutral-format 6.8)."""
 U32: Final = 0xFFFFFFFF
-NEW_PIN: Final = "gets a new PIN: tell the person"
 _LIKELY: Final = tuple(
     Answer(reason=reason, choice="write") for reason in ("schedule-unreadable", "name-encoding", "user-missing")
 ) + tuple(Answer(reason=reason, choice="suggest") for reason in sorted(PIN_REASONS))
@@ -71,6 +70,7 @@ class Codes:
         pins = [_value(item) for item in source.credentials if item.credential_type == "PIN" and item.data]
         self._pins = frozenset(pins)
         self._often = Counter(pins)
+        self._suggested = suggestions(source, unit.id, offered.pin)
         self._given: set[str] = set()
         """Digits that records of this plan get."""
         self._names: set[str] = set()
@@ -246,13 +246,9 @@ class Codes:
         """Give a record another PIN; returns why that is not possible."""
         capability = self._capabilities["pin"]
         if value is None:
-            key = self._source.metadata.suggestion_key
-            if not isinstance(key, Secret) or capability is None:
-                return "this backup keeps no key to suggest PINs by: answer with value, or make a new backup"
-            # Nothing but what the backup says may count here, so that the paper can tell the same digits later.
-            digits = suggest(key.reveal_bytes(), self._unit.id, item.key, capability, self._pins | self._given)
-            if digits is None or digits in self._admin:
-                return "no PIN can be suggested for it: answer with value"
+            digits = self._suggested.get(item.key, "")
+            if not digits or digits in self._admin or digits in self._given:
+                return "no PIN can be suggested for it: answer with value, or make a new backup first"
         else:
             digits = value if isinstance(value, str) else ""
             wrong = [*unfit(digits, capability), *(["pin-equals-admin"] if digits in self._admin else [])]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from itertools import count, pairwise
 from typing import Final
 
 from lockmigrate.model.capabilities import CredentialCapability
+from lockmigrate.model.document import Snapshot
+from lockmigrate.model.records import PinData
+from lockmigrate.model.secret import Secret
 from lockmigrate.planning.pins import unfit
 
 USUAL_DIGITS: Final = 6
@@ -41,6 +44,25 @@ def suggest(key: bytes, unit: str, record: str, capability: CredentialCapability
         if not weak(digits) and not unfit(digits, capability) and digits not in avoid:
             return digits
     return None
+
+
+def suggestions(snapshot: Snapshot, unit: str, capability: CredentialCapability | None) -> Mapping[str, str]:
+    """Return a PIN for every record of a backup that has one, whether it needs one or not: all differ.
+
+    Nothing counts but the backup and the target's id, so that any later run, and the paper, say the same.
+    """
+    key = snapshot.metadata.suggestion_key
+    if not isinstance(key, Secret) or capability is None:
+        return {}
+    old = {item.key: str(item.data.digits.reveal()) for item in snapshot.credentials if isinstance(item.data, PinData)}
+    avoid = set(old.values())
+    found: dict[str, str] = {}
+    for record in old:
+        digits = suggest(key.reveal_bytes(), unit, record, capability, avoid)
+        if digits is not None:
+            found[record] = digits
+            avoid.add(digits)
+    return found
 
 
 def weak(digits: str) -> bool:

@@ -1,0 +1,104 @@
+"""New PINs for records that a plan could not place under their old ones, and the plan that is made with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from msgspec.structs import replace
+
+from lockmigrate.model.document import Snapshot
+from lockmigrate.model.records import PinData
+from lockmigrate.model.results import RecordResult, Unit
+from lockmigrate.planning.draft import Plan
+from lockmigrate.planning.new_pins import suggestions
+from lockmigrate.planning.pins import unfit
+from lockmigrate.planning.policy import PIN_REASONS, Choice, Policy, decided
+
+NEW_PIN: Final = "gets a new PIN: tell the person"
+SUITS: Final[tuple[Choice, ...]] = ("suggest", "value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewal:
+    """A PIN that a record gets."""
+
+    digits: str = field(repr=False)
+    reasons: tuple[str, ...]
+    answered: bool
+    """Whether a person decided so; else it was found on the target, where an earlier run had put it."""
+
+
+def renewals(plan: Plan, source: Snapshot, target: Snapshot, unit: Unit, policy: Policy) -> dict[str, Renewal]:
+    """Say which PINs of the backup get other digits: those that the plan asks about, as answered.
+
+    Args:
+        plan: the plan with the PINs as they are.
+        source: the backup.
+        target: what the target holds.
+        unit: the target.
+        policy: what was decided.
+    """
+    pins = {item.key: item for item in source.credentials if isinstance(item.data, PinData)}
+    bearers = {item.user: item.key for item in pins.values() if item.user is not None}
+    open_ = [
+        (record, reasons)
+        for record in plan.records
+        if record.outcome == "needs_input"
+        and record.follows is None
+        and (reasons := tuple(reason for reason in record.reasons if reason in PIN_REASONS))
+        and (record.key in pins or record.key in bearers)
+    ]
+    if not open_:
+        return {}
+    capability = unit.capabilities.credentials.pin
+    held = {_digits(item) for item in target.credentials if isinstance(item.data, PinData)}
+    taken = {_digits(item) for item in pins.values()}
+    suggested = suggestions(source, unit.id, capability)
+    found: dict[str, Renewal] = {}
+    for record, reasons in open_:
+        key = record.key if record.key in pins else bearers[record.key]
+        answer = decided(replace(record, reasons=reasons), policy, SUITS)
+        if answer is not None and answer.choice == "value":
+            digits = answer.value if isinstance(answer.value, str) else ""
+            if digits in taken:
+                continue
+        else:
+            digits = suggested.get(key, "")
+            if answer is None and digits not in held:
+                continue
+        if digits and not unfit(digits, capability):
+            taken.add(digits)
+            found[key] = Renewal(digits=digits, reasons=reasons, answered=answer is not None)
+    return found
+
+
+def told(plan: Plan, given: Mapping[str, Renewal]) -> Plan:
+    """Say in a plan that was made with new PINs which records have them."""
+
+    def marked(record: RecordResult) -> RecordResult:
+        renewal = given.get(record.key)
+        if renewal is None or record.outcome not in ("copy", "adjust"):
+            return record
+        reasons = tuple(dict.fromkeys((*renewal.reasons, *record.reasons)))
+        detail = "; ".join(dict.fromkeys(part for part in (record.detail, NEW_PIN) if part))
+        return replace(record, outcome="adjust", reasons=reasons, detail=detail, new_pin=True)
+
+    return Plan(
+        records=tuple(marked(record) for record in plan.records),
+        steps=plan.steps,
+        removals=plan.removals,
+        existing=plan.existing,
+        overwrites=plan.overwrites,
+        blocked_by=plan.blocked_by,
+        losses=plan.losses,
+        warnings=plan.warnings,
+        needs=plan.needs,
+        sample=plan.sample,
+    )
+
+
+def _digits(item: object) -> str:
+    data = getattr(item, "data", None)
+    return str(data.digits.reveal()) if isinstance(data, PinData) else ""
