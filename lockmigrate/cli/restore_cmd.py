@@ -149,7 +149,9 @@ async def plan(
             prepared = await drain(prepare(lock, opened_file.source, policy, journal), ctx.common)
             result = prepared.result()
     if decisions_out is not None:
-        write_whole(decisions_out, document(policy.decisions, result.records).encode(), replace=force)
+        write_whole(
+            decisions_out, document(policy.decisions, result.records, result.blocked_by).encode(), replace=force
+        )
         say("note", f"the decisions are in {decisions_out}: read it before it is used")
     return result
 

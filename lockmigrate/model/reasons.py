@@ -67,6 +67,7 @@ REASONS: Final[dict[str, str]] = {
     # -- why a plan or a restore is refused --
     "needs-input": "some records need a decision",
     "plan-blocked": "the plan would widen a right or lose a safety meaning",
+    "firmware-older": "the new unit's firmware is older than the old unit's",
     "wrong-target": "nothing of this backup can be written to this unit",
     "target-not-empty": "the target already holds other records",
     "unsigned": "the backup has no signature",

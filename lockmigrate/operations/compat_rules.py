@@ -249,6 +249,11 @@ def _cards(old: Side, new: Side) -> Ruled:
     if old.family == new.family:
         if _full(old, theirs, "cards"):
             return _ruled("moves with a change", f"the new unit has room for {theirs.slots}", "capacity")
+        if old.family == "zk" and old.record_bytes != new.record_bytes:
+            return _ruled("moves with a change", "with the person whose card it is", "zone-table-unknown")
+        if old.feature(CYCLIC_HOLDERS):
+            sentence = "whether a card is limited to days and hours cannot be read: each is asked about"
+            return _ruled("moves with a change", sentence, "schedule-unreadable")
         return _ruled("moves", "by their numbers; a card that works by keys stays behind")
     if new.family == "zk":
         return _BY_HAND
@@ -369,6 +374,9 @@ def _schedules(old: Side, new: Side) -> Ruled:
 def _same_schedules(old: Side, new: Side) -> Ruled:
     if old.family == "nuki" and _pins(old, new)[0] == "cannot":
         return _ruled("cannot", "they stay with the codes that they limit", *_pins(old, new)[1])
+    if old.family == "zk" and (old.record_bytes, new.record_bytes) == (72, 28):
+        sentence = "such a terminal does not give its tables out: who has a time zone of his own is asked about"
+        return _ruled("cannot", sentence, "zone-table-unknown", "schedule-unsupported")
     if old.family == "zk" and 28 in (old.record_bytes, new.record_bytes):
         sentence = "one of the terminals does not tell its tables: who has a time zone of his own is asked about"
         return _ruled("moves with a change", sentence, "zone-table-unknown", "no-public-layout")
@@ -403,7 +411,8 @@ def _settings(old: Side, new: Side) -> Ruled:
     if old.family != new.family:
         return _ruled("cannot", "they are listed, and set by hand on the new unit", "setting-unsupported")
     if old.family == "zk":
-        return _ruled("cannot", "a terminal's network and options stay its own", "device-bound")
+        sentence = "how long the door stays open; a terminal's network and other options stay its own"
+        return _ruled("moves with a change", sentence, "device-bound")
     return _ruled(
         "moves with a change", "those that are no part of the unit itself; what belongs to it stays", "device-bound"
     )

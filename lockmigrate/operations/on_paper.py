@@ -10,8 +10,8 @@ from lockmigrate.formats.ef01_tables import SysParams, format_id
 from lockmigrate.formats.f5_tables import format_id as f5_format_id
 from lockmigrate.formats.gt511_tables import format_id as gt511_format_id
 from lockmigrate.model.document import Gap, Metadata, Snapshot, Table
-from lockmigrate.model.records import Coverage, Lock
-from lockmigrate.model.results import PlanResult, Unit, counts_of
+from lockmigrate.model.records import Coverage, Lock, Setting
+from lockmigrate.model.results import PlanResult, RecordResult, Unit, counts_of
 from lockmigrate.operations.planned import plan_between
 from lockmigrate.operations.reading import Reading
 from lockmigrate.operations.restore import Source
@@ -45,7 +45,7 @@ def plan_for_profile(source: Source, name: str, policy: Policy) -> PlanResult:
             },
         ),
         capabilities=unit.capabilities,
-        settings=tuple(item for item in source.snapshot.settings if not item.key.startswith("setting/ef01.notepad")),
+        settings=_settings(source.snapshot, profile),
         tables=(Table(name="0003-notepad", data=b"", rows=variant.get("notepad_pages", 16), read_at_utc=""),),
         **_without_tables(profile),
     )
@@ -53,6 +53,7 @@ def plan_for_profile(source: Source, name: str, policy: Policy) -> PlanResult:
     warning = f"against the profile {name}, not a unit: the unit itself may say otherwise"
     if profile.family == "zk":
         warning += "; above all which algorithm its fingerprints are of, 9 or 10, is known only when it is there"
+    records = tuple(_on_paper(record) for record in plan.records)
     return PlanResult(
         exit_code=0 if plan.executable else 10,
         warnings=(warning, *plan.warnings),
@@ -62,11 +63,25 @@ def plan_for_profile(source: Source, name: str, policy: Policy) -> PlanResult:
         unit=unit,
         executable=plan.executable,
         blocked_by=plan.blocked_by,
-        records=plan.records,
-        counts=counts_of(plan.records),
+        records=records,
+        counts=counts_of(records),
         gaps=source.gaps,
         losses=(*source.snapshot.losses, *plan.losses),
     )
+
+
+def _settings(source: Snapshot, profile: Profile) -> tuple[Setting, ...]:
+    """The settings of a unit that nobody has seen: those of its family, each set to nobody knows what."""
+    if profile.family != source.lock.family or profile.family == "image":
+        return ()
+    known = (item for item in source.settings if not item.key.startswith("setting/ef01.notepad"))
+    return tuple(replace(item, value=None, raw=()) for item in known)
+
+
+def _on_paper(record: RecordResult) -> RecordResult:
+    """Say nothing of what a setting was before: nobody knows."""
+    known = record.kind != "setting" or record.outcome != "copy"
+    return record if known else replace(record, detail=None)
 
 
 def unit_of_profile(profile: Profile) -> Unit:

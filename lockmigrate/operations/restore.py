@@ -42,6 +42,10 @@ _BLOCK_TEXTS = {
         "--accept-look-alike takes look-alikes",
     ),
     "plan-blocked": ("the plan would widen a right or lose a safety meaning", "answer by record with --decisions FILE"),
+    "firmware-older": (
+        "the target's firmware is older than the old unit's: it may know less of what the records say",
+        'update it first; or answer with [guards] firmware-older = "override" in --decisions FILE',
+    ),
     "consent": (
         "the policy demands a reference to the people's consent for moving fingerprints",
         "give it with --consent REF",
@@ -54,7 +58,7 @@ _OTHER_KIND = (
 )
 TABLES = ("schedule", "group", "combination")
 """Kinds of records that people rest on."""
-CODE_ON_EXIT = {"needs-input": "plan-blocked", "consent": "plan-blocked"}
+CODE_ON_EXIT = {"needs-input": "plan-blocked", "firmware-older": "plan-blocked", "consent": "plan-blocked"}
 """Machine codes of decision 8 for blocks that have none of their own."""
 
 

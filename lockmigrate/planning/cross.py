@@ -24,6 +24,7 @@ from lockmigrate.planning.cross_people import People
 from lockmigrate.planning.cross_shape import WRITTEN
 from lockmigrate.planning.draft import Asker, Draft
 from lockmigrate.planning.entries import plan_entries
+from lockmigrate.planning.people_parts import DOUBTS
 from lockmigrate.planning.policy import Policy
 from lockmigrate.planning.settings import missing_by_name, plan_access_keys
 
@@ -53,6 +54,7 @@ def plan_across(
     across = _Across(source, target, unit, policy, adopter, fitted)
     across.work(unconfirmed)
     inner = across.inner
+    draft.no_templates = True
     draft.records += across.records
     draft.steps += across.steps
     draft.existing, draft.overwrites, draft.removals = inner.existing, inner.overwrites, inner.removals
@@ -221,12 +223,14 @@ class _Across:
     def _other(self, item: Credential) -> RecordResult:
         """What becomes of fingers, faces and apps."""
         if item.credential_type == "AppKey":
-            return _app(item)
+            return app_key(item)
         face = item.credential_type == "Face"
         result = RecordResult(key=item.key, kind="face" if face else "fingerprint", outcome="copy")
         person = self._people.fates.get(item.user or "")
         if person is not None and person.outcome in ("skip", "refuse", "needs_input"):
             return replace(person, key=result.key, kind=result.kind, detail=None, follows=person.key)
+        if item.user is None and self._source.users:
+            return self._asker.ask(result, "user-missing", DOUBTS["user-missing"])
         if item.duress:
             result = self._asker.refuse(result, "duress-unsupported", "the new unit has no finger with a silent alarm")
             if result.outcome not in WRITTEN:
@@ -305,7 +309,8 @@ def _bear(bearers: dict[str, list[str]], bearer: str, key: str) -> None:
     bearers.setdefault(bearer, []).append(key)
 
 
-def _app(item: Credential) -> RecordResult:
+def app_key(item: Credential) -> RecordResult:
+    """Say what becomes of an app, a bridge, a fob or a keypad: no unit gives their keys out."""
     if item.vendor.get("nuki", {}).get("own"):
         return RecordResult(key=item.key, kind="access_key", outcome="skip", reasons=("own-authorisation",))
     kind = item.data.kind if isinstance(item.data, AppKeyData) else "unknown"

@@ -7,10 +7,12 @@ from typing import Any, Final
 from lockmigrate.model.adopted import Adopter, Holds, Limits
 from lockmigrate.planning.civil import to_local, to_utc
 from lockmigrate.planning.cross_shape import Shape
+from lockmigrate.planning.limits import OVER_MIDNIGHT
 
 UNREAD: Final = (
     "that it is limited is known, and not how: write it without that limit, or leave it out and give it out anew"
 )
+MIDNIGHT: Final = "its hours go over midnight, and what that means on the old lock is not published"
 NO_ZONE: Final = (
     "its dates are of the door's own time on one lock and UTC on the other, and neither says in which time zone the "
     'door is: answer with value = "Europe/Berlin" or the like, or leave it out'
@@ -20,7 +22,11 @@ NO_WEEK: Final = "it is limited to weekdays or hours, which the new lock cannot 
 
 def fit_week(shape: Shape, limits: Limits, holds: Holds) -> None:
     """Put the weekly hours into a shape, or say why they do not fit."""
-    if limits.unknown and shape.ask("schedule-unreadable", UNREAD, ("write", "skip")) is not None:
+    if OVER_MIDNIGHT in limits.unknown:  # days and hours are known: nothing but an override may drop them
+        shape.refuse("schedule-midnight", MIDNIGHT)
+    elif "impossible-date" in limits.unknown:
+        shape.ask("schedule-unreadable", "its dates do not exist: leave it out and give it out anew")
+    elif limits.unknown and shape.ask("schedule-unreadable", UNREAD, ("write", "skip")) is not None:
         shape.change("schedule-unreadable", UNREAD)
     week = limits.week or ()
     if not week or shape.stopped:

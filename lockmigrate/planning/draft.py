@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -95,8 +95,10 @@ class Draft:
     warnings: list[str] = field(default_factory=list)
     needs: dict[StepId, tuple[StepId, ...]] = field(default_factory=dict)
     sample: bytes | None = None
+    no_templates: bool = False
+    """No template can be written to such a target at all."""
 
-    def finish(self, policy: Policy, unit: Unit, *, writable: bool) -> Plan:
+    def finish(self, policy: Policy, unit: Unit, *, writable: bool, guards: Iterable[str] = ()) -> Plan:
         """Judge the whole and freeze it."""
         losses = [
             Loss(record=item.key, stage="plan", code=reason, detail=item.detail)
@@ -111,7 +113,7 @@ class Draft:
             removals=tuple(self.removals) if replacing else (),
             existing=tuple(self.existing),
             overwrites=tuple(dict.fromkeys(self.overwrites)) if policy.existing is not None else (),
-            blocked_by=tuple(self._blocked(policy, writable=writable)),
+            blocked_by=(*self._blocked(policy, writable=writable), *guards),
             losses=tuple(losses),
             warnings=(*self.warnings, *unsettled(policy, self.records), *self._consent(policy, unit)),
             needs=dict(self.needs),
@@ -138,7 +140,9 @@ class Draft:
 
     def _people(self) -> bool:
         """Whether anybody's body moves along; who enrols again consents at the door."""
-        return any(item.kind in BIOMETRIC and item.outcome not in ("re_enrol", "skip") for item in self.records)
+        return not self.no_templates and any(
+            item.kind in BIOMETRIC and item.outcome not in ("re_enrol", "skip", "refuse") for item in self.records
+        )
 
     def _consent(self, policy: Policy, unit: Unit) -> list[str]:
         if not self._people() or policy.consent_ref or unit.simulated:

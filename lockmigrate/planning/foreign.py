@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from lockmigrate.model.document import Snapshot
-from lockmigrate.model.records import Kind
+from lockmigrate.model.records import Credential, Kind
 from lockmigrate.model.results import Outcome, RecordResult
+from lockmigrate.planning.cross import app_key
 from lockmigrate.planning.draft import Draft
 
 _CREDENTIALS: Final[dict[str, Kind]] = {
@@ -39,12 +40,18 @@ _FATES: Final[dict[Kind, tuple[Outcome, str]]] = {
 def plan_foreign(draft: Draft, source: Snapshot, target: Snapshot) -> None:
     """Fill a draft for a target that takes nothing of this backup; what is there byte for byte counts as done."""
     held = {item.key: item for _, item in _records(target)} if source.lock.family == target.lock.family else {}
+    draft.no_templates = True
     for kind, item in _records(source):
+        if isinstance(item, Credential) and item.credential_type == "AppKey":
+            draft.records.append(app_key(item))
+            continue
         there = held.get(item.key)
-        if there is not None and item.raw and _bytes(target, there) == _bytes(source, item):
+        if kind != "access_key" and there is not None and item.raw and _bytes(target, there) == _bytes(source, item):
             draft.records.append(RecordResult(key=item.key, kind=kind, outcome="copy", done=True, proof="V4"))
             continue
         outcome, reason = _FATES[kind]
+        if kind == "fingerprint" and isinstance(item, Credential) and item.template is None:
+            reason = "template-unreadable"
         draft.records.append(RecordResult(key=item.key, kind=kind, outcome=outcome, reasons=(reason,)))
     if source.log:
         outcome, reason = _FATES["log"]

@@ -15,6 +15,8 @@ from lockmigrate.model.records import Credential, Schedule
 from lockmigrate.planning.doors import ALWAYS
 
 WHOLE_WEEK: Final = 7
+OVER_MIDNIGHT: Final = "over-midnight"
+"""Why a limit is not known: its hours begin later than they end, and what that means is not published."""
 
 
 def own_limits(snapshot: Snapshot, item: Credential) -> Limits:
@@ -68,7 +70,8 @@ def _of(item: Schedule) -> Limits:
         sides = (item.start_utc, item.end_utc, item.start_local, item.end_local)
         texts = [side if isinstance(side, str) else None for side in sides]
         return Limits(from_utc=texts[0], until_utc=texts[1], from_local=texts[2], until_local=texts[3])
-    return Limits(unknown=(item.why or "opaque",))
+    hours = isinstance(item.start, str) and isinstance(item.end, str)  # of which only the meaning is not known
+    return Limits(unknown=(OVER_MIDNIGHT if hours else item.why or "opaque",))
 
 
 def _minute(text: str) -> int:

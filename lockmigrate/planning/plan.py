@@ -17,6 +17,7 @@ from lockmigrate.planning.cross import plan_across
 from lockmigrate.planning.draft import Draft, Plan
 from lockmigrate.planning.entries import plan_entries
 from lockmigrate.planning.foreign import plan_foreign
+from lockmigrate.planning.guards import guards
 from lockmigrate.planning.people import plan_people
 from lockmigrate.planning.policy import Policy
 from lockmigrate.planning.slots import plan_slots
@@ -50,7 +51,7 @@ def make_plan(
     writable = True
     if "image" in families:
         plan_foreign(draft, source, target)
-        writable = all(record.done for record in draft.records)
+        writable = all(record.done or record.kind in ("access_key", "log") for record in draft.records)
     elif families[0] != families[1]:
         writable = plan_across(draft, source, target, unit, policy, unconfirmed, fitted or {}, adopter)
     elif target.lock.family == "ttlock":
@@ -61,4 +62,4 @@ def make_plan(
         plan_people(draft, source, target, unit, policy, unconfirmed, fitted or {})
     else:
         plan_slots(draft, source, target, unit, policy, unconfirmed)
-    return draft.finish(policy, unit, writable=writable)
+    return draft.finish(policy, unit, writable=writable, guards=guards(source, target, policy))

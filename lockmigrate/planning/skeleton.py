@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from lockmigrate.model.results import RecordResult
+from lockmigrate.planning.guards import OLDER, OVERRIDE
 from lockmigrate.planning.policy import PIN_REASONS, Answer, Decisions
 
 _OTHER: Final = {
@@ -63,11 +64,14 @@ def _keys(found: list[RecordResult]) -> str:
     return ", ".join(item.key for item in found[:MOST_KEYS]) + more
 
 
-def document(decisions: Decisions, records: Sequence[RecordResult]) -> str:
+def document(decisions: Decisions, records: Sequence[RecordResult], blocked_by: Iterable[str] = ()) -> str:
     """Return a decisions file: what was decided already, also by options, and what is still open."""
     lines = ["# Answers to what a plan asks: --decisions FILE. What is left out here is asked again.", ""]
-    for name, choice in decisions.guards.items():
-        lines += ["[guards]", f'{name} = "{choice}"', ""]
+    lines += ["[guards]"] if decisions.guards or OLDER in blocked_by else []
+    lines += [f'{name} = "{choice}"' for name, choice in decisions.guards.items()]
+    if OLDER in blocked_by:
+        lines.append(f'# {OLDER} = "{OVERRIDE}"  # without the first sign: restore to the older firmware all the same')
+    lines += [""] if decisions.guards or OLDER in blocked_by else []
     for answer in decisions.answer:
         lines += [*_given(answer), ""]
     answered = {answer.reason for answer in decisions.answer}
