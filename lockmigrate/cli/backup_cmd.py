@@ -31,6 +31,7 @@ from lockmigrate.operations.show import show as show_opened
 from lockmigrate.operations.vault_memory import remember_rehearsal
 from lockmigrate.operations.verify import verify_file, verify_unit
 from lockmigrate.planning.policy import Policy
+from lockmigrate.protocols.clock import local_now, utc_now
 
 _FILE = click.argument("file", type=click.Path(path_type=Path), shell_complete=complete_backups)
 _TRUST_ONCE = click.option(
@@ -159,7 +160,7 @@ async def verify(
     parsed = targets(target)[0] if target else None
     if decisions is not None and parsed is None:
         raise click.UsageError("--decisions is for a comparison with TARGET")
-    policy = Policy(existing="replace", decisions=clear_answers(decisions))
+    policy = Policy(existing="replace", decisions=clear_answers(decisions), now_utc=utc_now(), now_local=local_now())
     ring = ring_for(ctx, file=file, trust_once=trust_once)
     opened_file = await open_file(file, ring)
     remarks = list(age_remarks(opened_file, ring))

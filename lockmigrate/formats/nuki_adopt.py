@@ -6,6 +6,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Final, Literal
 
+from lockmigrate.errors import FrameError
 from lockmigrate.formats import build
 from lockmigrate.formats.nuki_records import CODE_NAME_BYTES, DATE_BYTES, TAIL, UNLIMITED, WantedCode, build_date
 from lockmigrate.model.adopted import DAY_MIN, EVERY_DAY, Adopted, Holds, Wanted, Window
@@ -76,7 +77,13 @@ def _time(minutes: int) -> bytes:
 
 
 def nuki_days(mask: int) -> int:
-    """Turn a mask with bit 0 Sunday, bit 1 Monday into Nuki's: bit 6 Monday to bit 0 Sunday."""
+    """Turn a mask with bit 0 Sunday, bit 1 Monday into Nuki's: bit 6 Monday to bit 0 Sunday.
+
+    Raises:
+        FrameError: no day at all, which a lock reads as every day (section 7).
+    """
+    if not mask & EVERY_DAY:
+        raise FrameError("a time limit without a day")
     return sum(1 << (-day % 7) for day in range(7) if mask & (1 << day))
 
 

@@ -185,6 +185,8 @@ def _passcodes(table: bytes | None) -> tuple[list[Credential], list[Schedule]]:
         facts: dict[str, Any] = {"type": row.kind}
         if row.code != row.original:
             facts["changed"] = True
+        if row.rest:
+            facts["unexplained_bytes"] = len(row.rest)
         credentials.append(
             Credential(
                 key=key,

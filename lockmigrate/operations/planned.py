@@ -27,7 +27,7 @@ def plan_between(
             target,
             unit,
             policy,
-            unconfirmed=unconfirmed,
+            unconfirmed=unconfirmed - {key for key, item in given.items() if item.chosen},
             fitted=fitted(mine, target),
             adopter=adopter(mine, target),
         )

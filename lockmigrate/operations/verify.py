@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Final
 
 from lockmigrate.model.results import Progress, VerifyResult
 from lockmigrate.operations.journal import Journal
@@ -11,8 +10,7 @@ from lockmigrate.operations.opening import Opened
 from lockmigrate.operations.restore import Prepared, prepare
 from lockmigrate.planning.policy import Policy
 from lockmigrate.protocols import Lock
-
-_REPLACING: Final = Policy(existing="replace")
+from lockmigrate.protocols.clock import local_now, utc_now
 
 
 def verify_file(opened: Opened) -> VerifyResult:
@@ -33,7 +31,7 @@ def verify_file(opened: Opened) -> VerifyResult:
 
 
 async def verify_unit(
-    lock: Lock, opened: Opened, journal: Journal, policy: Policy = _REPLACING
+    lock: Lock, opened: Opened, journal: Journal, policy: Policy | None = None
 ) -> AsyncIterator[Progress | VerifyResult]:
     """Compare a backup with a unit: equal exactly when a plan with these answers would write nothing and nothing extra
     is there.
@@ -43,6 +41,7 @@ async def verify_unit(
     Raises:
         LinkError, RefusedError: from the unit.
     """
+    policy = policy or Policy(existing="replace", now_utc=utc_now(), now_local=local_now())
     async for item in prepare(lock, opened.source, policy, journal):
         if isinstance(item, Prepared):
             prepared = item

@@ -49,7 +49,7 @@ def to_local(utc: str, zone: ZoneInfo, side: Side) -> tuple[str, bool]:
     shown = whole.astimezone(zone).replace(tzinfo=None)
     while _twice(shown, zone):
         shown += MINUTE if side == "start" else -MINUTE
-    return shown.strftime("%Y-%m-%dT%H:%M"), shown != moment.astimezone(zone).replace(tzinfo=None)
+    return shown.isoformat(timespec="minutes"), shown != moment.astimezone(zone).replace(tzinfo=None)
 
 
 def _twice(shown: dt.datetime, zone: ZoneInfo) -> bool:
@@ -58,4 +58,4 @@ def _twice(shown: dt.datetime, zone: ZoneInfo) -> bool:
 
 
 def _utc(moment: dt.datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"

@@ -18,33 +18,30 @@ from lockmigrate.model.document import Snapshot
 from lockmigrate.model.records import CardData, Credential, Kind, PinData
 from lockmigrate.model.results import RecordResult, Unit
 from lockmigrate.planning.civil import zone_of
-from lockmigrate.planning.cross_people import People
+from lockmigrate.planning.cross_people import ANY, People
 from lockmigrate.planning.cross_shape import WRITTEN, Shape
-from lockmigrate.planning.cross_times import fit_dates, fit_week
-from lockmigrate.planning.draft import Asker
+from lockmigrate.planning.cross_times import NO_ZONE, fit_dates, fit_week
 from lockmigrate.planning.limits import both, own_limits
 from lockmigrate.planning.new_pins import suggestions
 from lockmigrate.planning.people_parts import DOUBTS, doubts_of
 from lockmigrate.planning.pins import unfit
-from lockmigrate.planning.policy import PIN_REASONS, Answer, Choice, Decisions, Policy
+from lockmigrate.planning.policy import CARD_RULES, PIN_REASONS, Answer, Choice, Decisions, Policy
 from lockmigrate.planning.renewal import NEW_PIN
 
 KINDS: Final[Mapping[str, Kind]] = {"PIN": "pin", "RFID": "card"}
-ANY: Final[tuple[Choice, ...]] = ("write", "override", "skip")
-CARD_RULES: Final = ("same", "reversed")
-"""How the target shows a card that the old unit shows by a number: by the same number, or by its bytes in the other
-order. One card held to both units tells which (neutral-format 6.8)."""
 U32: Final = 0xFFFFFFFF
-_LIKELY: Final = tuple(
-    Answer(reason=reason, choice="write") for reason in ("schedule-unreadable", "name-encoding", "user-missing")
+MOST_DIGITS: Final = 20
+"""Of a card's number: more than 8 bytes can say."""
+ASSUMED: Final = tuple(
+    Answer(reason=reason, choice="write") for reason in ("schedule-unreadable", "name-encoding")
 ) + tuple(Answer(reason=reason, choice="suggest") for reason in sorted(PIN_REASONS))
-ASSUMED: Final = tuple((*_LIKELY, Answer(reason="card-number-rule", choice="value", value=rule)) for rule in CARD_RULES)
-"""Answers that may have been given when an interrupted run wrote what is there."""
+"""Answers that were given when a suggested PIN is on the target: it cannot be there by chance."""
 _DIGITS_REFUSED: Final = "the new lock does not take these digits: give a new PIN (suggest, or value), or leave it out"
 _CARD: Final = (
     "whether both units make the same number of a card is not known: hold one card to both, then answer with "
     'value = "same" or value = "reversed" (bytes in the other order), or leave it out'
 )
+_SHARED_CARD: Final = "another card of the backup has this number, which opens for both"
 
 
 class Codes:
@@ -60,26 +57,33 @@ class Codes:
         adopter: Adopter | None,
         held: Collection[bytes],
     ) -> None:
-        self._held = held
         self._source, self._unit, self._policy, self._people = source, unit, policy, people
-        self._adopter, self._asker = adopter, Asker(policy)
+        self._adopter, self._held = adopter, held
         offered = unit.capabilities.credentials
         self._capabilities: dict[Kind, CredentialCapability | None] = {"pin": offered.pin, "card": offered.card}
+        self._schedules = {item.key: item for item in source.schedules}
         self._doubts = doubts_of(source)
         self._admin = {str(item.secret.reveal()) for item in target.access_keys if "admin" in item.key}
         pins = [_value(item) for item in source.credentials if item.credential_type == "PIN" and item.data]
         self._pins = frozenset(pins)
         self._often = Counter(pins)
         self._suggested = suggestions(source, unit.id, offered.pin)
-        self._given: set[str] = set()
-        """Digits that records of this plan get."""
+        self._given: set[tuple[Kind, str]] = set()
+        """Digits and numbers that records of this plan get."""
         self._names: set[str] = set()
+        self._cut: Counter[str] = Counter()
         self._opener = source.lock.protocol.get("variant") == "opener"
-        self._zone = _zone(source, target, policy)
+        self._zone, self.zone_from, self._no_zone = _zone(source, target, policy)
         self.adopted: dict[str, Adopted] = {}
         self.fates: dict[str, RecordResult] = {}
         self.named: set[str] = set()
         """Users whose name goes with a code."""
+        self.shared: set[str] = set()
+        """PINs that people share and that one of them keeps, as decided."""
+        self.chosen: set[str] = set()
+        """PINs that a person chose: another run may have been told another one."""
+        self.converted = self.by_hours = False
+        """Whether dates were turned by a time zone, and whether anything goes by hours of the day."""
 
     def work(self) -> None:
         """Fill `fates` and `adopted`."""
@@ -87,63 +91,57 @@ class Codes:
             if item.credential_type in KINDS:
                 kind = KINDS[item.credential_type]
                 fate = self._judge(item, kind)
-                self.fates[item.key] = self._finished(item, kind) or fate if fate.outcome == "needs_input" else fate
+                if fate.outcome == "needs_input" and kind == "pin":
+                    fate = self._finished(item) or fate
+                self.fates[item.key] = fate
 
-    def _finished(self, item: Credential, kind: Kind) -> RecordResult | None:
-        """Say what becomes of a record that the target holds already as some answer would have it written.
+    def _finished(self, item: Credential) -> RecordResult | None:
+        """Say what becomes of a PIN whose suggestion is on the target already, just as it would be written.
 
         What an interrupted run has finished is not asked about again (decision 19).
         """
-        policy, given, names = self._policy, set(self._given), set(self._names)
-        for assumed in ASSUMED:
-            self._policy = replace(policy, decisions=Decisions(answer=(*policy.decisions.answer, *assumed)))
-            self._asker = Asker(self._policy)
-            fate = self._judge(item, kind)
-            self._policy, self._asker = policy, Asker(policy)
-            made = self.adopted.get(item.key)
-            if fate.outcome in WRITTEN and made is not None and made.record in self._held:
-                return fate
-            self.adopted.pop(item.key, None)
-            self._given, self._names = set(given), set(names)
-        return None
+        policy = self._policy
+        self._policy = replace(policy, decisions=Decisions(answer=(*policy.decisions.answer, *ASSUMED)))
+        fate = self._judge(item, "pin", only_held=True)
+        self._policy = policy
+        return fate if fate.outcome in WRITTEN else None
 
     @property
     def possible(self) -> bool:
         """Whether the target takes any of these kinds of records at all."""
         return any(self._takes(kind) for kind in KINDS.values())
 
+    def limits_of(self, item: Credential) -> Limits:
+        """Return everything that limits a credential."""
+        return both(own_limits(self._schedules, item), self._people.limits_of(item.user))
+
     def _takes(self, kind: Kind) -> bool:
         capability = self._capabilities[kind]
         known = self._adopter is not None and kind in self._adopter.holds
         return known and capability is not None and capability.writable == "data"
 
-    def _judge(self, item: Credential, kind: Kind) -> RecordResult:
+    def _judge(self, item: Credential, kind: Kind, *, only_held: bool = False) -> RecordResult:
         result = RecordResult(key=item.key, kind=kind, outcome="copy")
         person = self._people.fates.get(item.user or "")
         if person is not None and person.outcome != "adjust":
             return replace(person, key=item.key, kind=kind, detail=None, follows=person.key)
+        shape = Shape(result, self._policy, _value(item))
         adopter = self._adopter
         if not self._takes(kind) or adopter is None:
-            return self._asker.ask(result, *self._why_not(kind))
-        holds = adopter.holds[kind]
-        early = self._before_digits(item, result, holds)
-        if early.outcome not in WRITTEN:
-            return early
-        shape = Shape(early, self._policy, _value(item))
-        limits = both(own_limits(self._source, item), self._people.limits_of(item.user))
+            shape.question(*self._why_not(kind))
+            return shape.settled()
+        holds, limits = adopter.holds[kind], self.limits_of(item)
+        self._before_digits(shape, item, limits, holds)
         if kind == "card":
             self._card(shape, item)
         else:
             self._digits(shape, item)
-        if not shape.stopped:
-            fit_week(shape, limits, holds)
-        if not shape.stopped:
-            fit_dates(shape, limits, adopter, self._zone)
-        if not shape.stopped:
-            self._name(shape, item, holds.name_bytes)
+        fit_week(shape, limits, holds)
+        fit_dates(shape, limits, adopter, self._zone, self._no_zone)
+        named = self._name(shape, item, holds.name_bytes)
         result = shape.settled()
         if result.outcome not in WRITTEN:
-            return replace(result, new_pin=False)
+            return result
         wanted = Wanted(
             key=item.key,
             number=len(self.adopted) + 1,
@@ -155,9 +153,15 @@ class Codes:
             start=shape.start,
             end=shape.end,
         )
-        self.adopted[item.key] = adopter.build(kind, wanted)
-        if kind == "pin":
-            self._given.add(shape.value)
+        made = adopter.build(kind, wanted)
+        if only_held and not (result.new_pin and made.record in self._held):
+            return replace(result, outcome="needs_input")
+        self.adopted[item.key] = made
+        self._given.add((kind, shape.value))
+        self._names.add(shape.name)
+        self.named |= {item.user} if named and item.user is not None else set()
+        self.converted |= limits.dated and (adopter.dates == "utc") == bool(limits.from_local or limits.until_local)
+        self.by_hours |= shape.week is not None
         return result
 
     def _why_not(self, kind: Kind) -> tuple[str, str]:
@@ -174,38 +178,33 @@ class Codes:
         user = self._people.users.get(item.user or "")
         return user is not None and user.user_status == "OccupiedDisabled"
 
-    def _before_digits(self, item: Credential, result: RecordResult, holds: Holds) -> RecordResult:
+    def _before_digits(self, shape: Shape, item: Credential, limits: Limits, holds: Holds) -> None:
         """Everything that does not depend on what the record says: doubts, switched off, spent, over, never."""
         if item.data is None or item.status == "unknown":
-            return self._asker.ask(result, "no-public-layout", "nobody has explained its record; give it out anew")
+            shape.question("no-public-layout", "nobody has explained its record; give it out anew")
+        nobody = item.user is None if self._source.users else item.user is not None
+        if nobody or (item.user is not None and item.user not in self._people.users):
+            shape.question("user-missing", DOUBTS["user-missing"])
         for code in self._doubts.get(item.key, ()):
-            result = self._asker.ask(result, code, DOUBTS[code], ANY if code != "user-missing" else ("skip",))
-            if result.outcome not in WRITTEN:
-                return result
-        if item.user is None and self._source.users:
-            return self._asker.ask(result, "user-missing", DOUBTS["user-missing"])
+            if code != "user-missing":
+                shape.question(code, DOUBTS[code], ANY)
         if (item.status != "enabled" or self._off(item)) and not holds.disabled:
-            detail = "the new lock cannot hold it switched off"
-            return replace(result, outcome="skip", reasons=("disabled-unsupported",), detail=detail)
+            shape.skip("disabled-unsupported", "the new lock cannot hold it switched off")
         if isinstance(item.use_limit, int):
-            return replace(result, outcome="skip", reasons=("one-time-code",), detail="it may be spent already")
-        limits = own_limits(self._source, item)
-        if limits.never or both(limits, self._people.limits_of(item.user)).never:
-            return replace(
-                result, outcome="skip", reasons=("schedule-unsupported",), detail="it never opens the old unit"
-            )
-        if self._over(limits):
-            return replace(result, outcome="skip", reasons=("expired",), detail="its last day is over")
+            shape.skip("one-time-code", "it may be spent already")
+        if limits.never:
+            shape.skip("schedule-unsupported", "it never opens the old unit")
+        if self.over(limits):
+            shape.skip("expired", "its last day is over")
         if not self._people.opens_with(item.user, item.credential_type):
-            detail = "it alone does not open the old unit"
-            return replace(result, outcome="skip", reasons=("rule-unsupported",), detail=detail)
+            shape.skip("rule-unsupported", "it alone does not open the old unit")
         if self._opener:
-            result = self._asker.refuse(result, "other-family", "an Opener's code opens another door")
-        if item.duress and result.outcome in WRITTEN:
-            result = self._asker.refuse(result, "duress-unsupported", "the silent alarm would be lost")
-        return result
+            shape.refuse("other-family", "an Opener's code opens another door")
+        if item.duress:
+            shape.refuse("duress-unsupported", "the silent alarm would be lost")
 
-    def _over(self, limits: Limits) -> bool:
+    def over(self, limits: Limits) -> bool:
+        """Whether the last day is over, as far as it is known what day it is."""
         policy = self._policy
         if policy.keep_expired:
             return False
@@ -217,106 +216,117 @@ class Codes:
     # ---- digits and numbers -----------------------------------------------------------------------------------------
 
     def _digits(self, shape: Shape, item: Credential) -> None:
+        if shape.stopped:
+            return
         reasons = list(unfit(shape.value, self._capabilities["pin"]))
         if shape.value in self._admin:
             reasons.append("pin-equals-admin")
-        shared = self._often[shape.value] > 1
-        if not reasons and not shared and shape.value not in self._given:
+        taken = ("pin", shape.value) in self._given
+        if not reasons and self._often[shape.value] < 2 and not taken:
             return
         suits: tuple[Choice, ...] = ("suggest", "value", "skip")
         detail = _DIGITS_REFUSED
         if not reasons:
             reasons, detail = ["pin-duplicate"], "others have the same PIN, which opens for all of them"
-            suits = ("write", *suits) if shape.value not in self._given else suits
+            suits = suits if taken else ("write", *suits)
         answer = shape.ask(reasons[0], detail, suits, *reasons[1:])
         if answer is None:
             return
         if answer.choice == "write":
+            self.shared.add(item.key)
             shape.change("pin-duplicate", "others had the same PIN on the old unit")
             return
         why = self._renew(shape, item, answer.value if answer.choice == "value" else None)
         if why is not None:
             shape.asked += [(code, why) for code in reasons]
             return
+        if answer.choice == "value":
+            self.chosen.add(item.key)
         for reason in reasons:
             shape.change(reason, NEW_PIN)
         shape.result = replace(shape.result, new_pin=True)
 
     def _renew(self, shape: Shape, item: Credential, value: object) -> str | None:
         """Give a record another PIN; returns why that is not possible."""
-        capability = self._capabilities["pin"]
         if value is None:
             digits = self._suggested.get(item.key, "")
-            if not digits or digits in self._admin or digits in self._given:
+            if not digits or digits in self._admin or ("pin", digits) in self._given:
                 return "no PIN can be suggested for it: answer with value, or make a new backup first"
         else:
             digits = value if isinstance(value, str) else ""
-            wrong = [*unfit(digits, capability), *(["pin-equals-admin"] if digits in self._admin else [])]
-            if digits in self._given or (digits in self._pins and digits != shape.value):
-                wrong.append("pin-duplicate")
+            wrong = [*unfit(digits, self._capabilities["pin"])]
+            wrong += ["pin-equals-admin"] if digits in self._admin else []
+            wrong += ["pin-duplicate"] if ("pin", digits) in self._given or digits in self._pins else []
             if wrong or not digits:
                 return f"the PIN that was given does not do: {', '.join(wrong) or 'it has to be text, in quotes'}"
         shape.value = digits
         return None
 
     def _card(self, shape: Shape, item: Credential) -> None:
-        number = int(shape.value) if shape.value.isascii() and shape.value.isdigit() else None
+        if shape.stopped:
+            return
+        text = shape.value
+        number = int(text) if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS else None
         if not isinstance(item.data, CardData) or number is None:
-            shape.ask("card-number-rule", "its number is no number")
+            shape.question("card-number-rule", "its number is no number")
             return
         if number > U32:
-            shape.ask("card-too-long", "its number is of more than 4 bytes")
+            shape.question("card-too-long", "its number is of more than 4 bytes")
             return
-        answer = shape.ask("card-number-rule", _CARD, ("write", "override", "value", "skip"))
+        answer = shape.ask("card-number-rule", _CARD, ("write", "value", "skip"))
         if answer is None:
             return
         if answer.choice == "value" and answer.value not in CARD_RULES:
             shape.asked.append(("card-number-rule", _CARD))
-        elif answer.value == "reversed":
+            return
+        if answer.value == "reversed":
             shape.value = str(int.from_bytes(number.to_bytes(4, "little"), "big"))
             shape.change("card-number-rule", "its bytes in the other order, as decided; try it at the door")
         else:
             shape.change("card-number-rule", "by the same number, as decided; try it at the door")
+        if ("card", shape.value) in self._given:
+            shape.question("uid-duplicate", _SHARED_CARD)
 
     # ---- names ------------------------------------------------------------------------------------------------------
 
-    def _name(self, shape: Shape, item: Credential, room: int) -> None:
+    def _name(self, shape: Shape, item: Credential, room: int) -> bool:
+        """Put a name into a shape; returns whether it is that of a person."""
+        if shape.stopped:
+            return False
         user = self._people.users.get(item.user or "")
         name = item.name if isinstance(item.name, str) else user.user_name if user is not None else None
         if not room:
             if name and user is None:  # a user's name is told with the user
                 shape.change("name-not-stored", f'"{name}"')
-            return
+            return False
         if user is not None and name is None and user.user_name_raw:
             detail = "its name is no text in any encoding that is known: write it without, or answer with value"
-            answer = shape.ask("name-encoding", detail, ("write", "override", "value", "skip"))
+            answer = shape.ask("name-encoding", detail, ("write", "value", "skip"))
             if answer is None:
-                return
+                return False
             shape.change("name-encoding")
-            name = answer.value if isinstance(answer.value, str) else None
+            said = answer.value if isinstance(answer.value, str) else ""
+            name = None if any(letter.isdigit() for letter in said) else said  # a PIN is no name
         shape.name = self._unique(shape, name or item.key.replace("/", " "), room)
-        if name and user is not None:
-            self.named.add(user.key)
+        return bool(name) and user is not None
 
     def _unique(self, shape: Shape, name: str, room: int) -> str:
         """Cut a name on a character's boundary; names that are only equal because they were cut get a number."""
         clean = name.replace("\x00", "")
         cut = _cut(clean, room)
         if cut == clean:
-            self._names.add(cut)
             return cut
-        number = 2
-        unique = cut
+        number, unique = self._cut[cut], cut
         while unique in self._names:
-            unique = _cut(clean, room - len(str(number)) - 1) + f" {number}"
             number += 1
-        self._names.add(unique)
+            unique = _cut(clean, room - len(str(number + 1)) - 1) + f" {number + 1}"
+        self._cut[cut] = number
         shape.change("name-cut", f'"{clean}" → "{unique}"')
         return unique
 
 
 def _cut(name: str, size_bytes: int) -> str:
-    return name.encode("utf-8")[:size_bytes].decode("utf-8", "ignore").rstrip()
+    return name.encode("utf-8", "ignore")[:size_bytes].decode("utf-8", "ignore").rstrip()
 
 
 def _value(item: Credential) -> str:
@@ -325,8 +335,17 @@ def _value(item: Credential) -> str:
     return str(item.data.number.reveal()) if isinstance(item.data, CardData) else ""
 
 
-def _zone(source: Snapshot, target: Snapshot, policy: Policy) -> Any:
-    """Return the time zone of the door: what was decided, else what the old lock says, else the new one."""
-    said = [item.value for item in policy.decisions.answer if item.reason == "zone-differs" and item.choice == "value"]
-    names = (*said, source.lock.time_zone, target.lock.time_zone)
-    return next((zone for zone in map(zone_of, names) if zone is not None), None)
+def _zone(source: Snapshot, target: Snapshot, policy: Policy) -> tuple[Any, str, str]:
+    """Return the time zone of the door, who says so, and what to say where nobody does.
+
+    What was decided counts first, then what the old lock says, then the new one; an answer that names no time zone is
+    not replaced by another.
+    """
+    for item in policy.decisions.answer:
+        if item.reason == "zone-differs" and item.choice == "value":
+            return zone_of(item.value), "decisions", f"there is no time zone of the name that was given; {NO_ZONE}"
+    for name, who in ((source.lock.time_zone, "old"), (target.lock.time_zone, "new")):
+        zone = zone_of(name)
+        if zone is not None:
+            return zone, who, NO_ZONE
+    return None, "nobody", NO_ZONE

@@ -1,4 +1,4 @@
-"""A code or a card on its way to a unit of another family: what it will be, what changes, and what is still open."""
+"""A record on its way to a unit of another family: what it will be, what changes, and what is still open."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from lockmigrate.model.results import RecordResult
 from lockmigrate.planning.policy import Answer, Choice, Policy, decided, overridden
 
 WRITTEN: Final = ("copy", "adjust")
+LEFT_OUT: Final = "left out, as decided"
 
 
 @dataclass(slots=True)
 class Shape:
-    """A record in the making. All of its questions are put at once, so that a person answers them in one go."""
+    """A record in the making. All its questions are put at once, so that no answer settles one that was not shown."""
 
     result: RecordResult
     policy: Policy
-    value: str = field(repr=False)
+    value: str = field(default="", repr=False)
     size_bytes: int = 4
     name: str = ""
     week: Window | None = None
@@ -37,7 +38,9 @@ class Shape:
         return self.result.outcome not in WRITTEN
 
     def change(self, code: str, detail: str | None = None) -> None:
-        """Say that it will not be the very same."""
+        """Say that it will not be the very same; what is left out stays left out."""
+        if self.stopped:
+            return
         reasons = tuple(dict.fromkeys((*self.result.reasons, code)))
         self.result = replace(
             self.result, outcome="adjust", reasons=reasons, detail=joined((self.result.detail, detail))
@@ -45,7 +48,13 @@ class Shape:
 
     def skip(self, code: str, detail: str) -> None:
         """Leave it out."""
-        self.result = replace(self.result, outcome="skip", reasons=(code,), detail=detail)
+        if not self.stopped:
+            self.result = replace(self.result, outcome="skip", reasons=(code,), detail=detail)
+
+    def question(self, reason: str, detail: str, suits: tuple[Choice, ...] = ("skip",)) -> None:
+        """Ask whether it is to be written all the same; what is let through says so."""
+        if self.ask(reason, detail, suits) is not None:
+            self.change(reason, detail)
 
     def ask(self, reason: str, detail: str, suits: tuple[Choice, ...] = ("skip",), *others: str) -> Answer | None:
         """Ask what a person has to supply or decide; None where that is open, or where it is left out.
@@ -56,6 +65,8 @@ class Shape:
             suits: choices that answer it.
             *others: more codes of the same question.
         """
+        if self.stopped:
+            return None
         asked = replace(self.result, outcome="needs_input", reasons=(reason, *others), detail=detail)
         answer = decided(asked, self.policy, suits)
         if answer is None:
@@ -68,6 +79,8 @@ class Shape:
 
     def refuse(self, reason: str, detail: str) -> None:
         """Refuse it, because it would widen a right; only an answer to this very record overrides that."""
+        if self.stopped:
+            return
         refused = replace(self.result, outcome="refuse", reasons=(reason,), detail=detail)
         choice = overridden(refused, self.policy)
         if choice is None:
@@ -79,14 +92,19 @@ class Shape:
 
     def settled(self) -> RecordResult:
         """Return what becomes of it."""
-        if self.stopped or not (self.asked or self.refused):
+        if self.stopped:
+            return replace(self.result, new_pin=False)
+        if any(item.key == self.result.key and item.choice == "skip" for item in self.policy.decisions.answer):
+            said = tuple(code for code, _ in (*self.refused, *self.asked))
+            return replace(self.result, outcome="skip", reasons=said, detail=LEFT_OUT, new_pin=False)
+        if not (self.asked or self.refused):
             return self.result
-        said = [*self.refused, *self.asked]
         return replace(
             self.result,
             outcome="refuse" if self.refused else "needs_input",
-            reasons=tuple(dict.fromkeys(code for code, _ in said)),
-            detail=joined(detail for _, detail in said),
+            reasons=tuple(dict.fromkeys(code for code, _ in (*self.refused, *self.asked))),
+            detail=joined(detail for _, detail in (*self.refused, *self.asked)),
+            new_pin=False,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any, Final
 
 from lockmigrate.model.adopted import Adopter, Holds, Limits
@@ -18,6 +19,9 @@ NO_ZONE: Final = (
     'door is: answer with value = "Europe/Berlin" or the like, or leave it out'
 )
 NO_WEEK: Final = "it is limited to weekdays or hours, which the new lock cannot limit it to"
+NO_DATE: Final = "its dates do not exist: leave it out and give it out anew"
+END_OF_DAYS: Final = "9990"
+"""What ends later than this year ends after the last day of any calendar here."""
 
 
 def fit_week(shape: Shape, limits: Limits, holds: Holds) -> None:
@@ -25,9 +29,9 @@ def fit_week(shape: Shape, limits: Limits, holds: Holds) -> None:
     if OVER_MIDNIGHT in limits.unknown:  # days and hours are known: nothing but an override may drop them
         shape.refuse("schedule-midnight", MIDNIGHT)
     elif "impossible-date" in limits.unknown:
-        shape.ask("schedule-unreadable", "its dates do not exist: leave it out and give it out anew")
-    elif limits.unknown and shape.ask("schedule-unreadable", UNREAD, ("write", "skip")) is not None:
-        shape.change("schedule-unreadable", UNREAD)
+        shape.question("schedule-unreadable", NO_DATE)
+    elif limits.unknown:
+        shape.question("schedule-unreadable", UNREAD, ("write", "skip"))
     week = limits.week or ()
     if not week or shape.stopped:
         return
@@ -35,29 +39,44 @@ def fit_week(shape: Shape, limits: Limits, holds: Holds) -> None:
         shape.refuse("schedule-unsupported", NO_WEEK)
     elif len(week) > holds.week_windows:
         detail = f"it has {len(week)} windows a week, the new lock holds one for each code: give it out anew"
-        shape.ask("schedule-unsupported", detail)
+        shape.question("schedule-unsupported", detail)
     else:
         shape.week = week[0]
 
 
-def fit_dates(shape: Shape, limits: Limits, adopter: Adopter, zone: Any) -> None:
-    """Put the dates into a shape, always inward."""
-    if not limits.dated:
+def fit_dates(shape: Shape, limits: Limits, adopter: Adopter, zone: Any, unknown_zone: str) -> None:
+    """Put the dates into a shape, always inward.
+
+    Args:
+        shape: the record.
+        limits: what limits it.
+        adopter: what the new lock can hold.
+        zone: the door's time zone, if it is known.
+        unknown_zone: what to say where it is not.
+    """
+    if not limits.dated or shape.stopped:
         return
     utc = adopter.dates == "utc"
     start, end = (limits.from_utc, limits.until_utc) if utc else (limits.from_local, limits.until_local)
     other = (limits.from_local, limits.until_local) if utc else (limits.from_utc, limits.until_utc)
-    if any(other):
-        if zone is None:
-            shape.ask("zone-differs", NO_ZONE)
-            return
-        try:
-            begins, ends = _converted(shape, *other, zone=zone, utc=utc)
-        except (OverflowError, ValueError):  # the first and the last days of the calendar
-            shape.ask("schedule-unreadable", "its dates are beyond the calendar")
-            return
-        start = max((text for text in (start, begins) if text is not None), default=None)
-        end = min((text for text in (end, ends) if text is not None), default=None)
+    try:
+        for text in (start, end, *other):
+            if text is not None:
+                dt.datetime.fromisoformat(text)
+        if any(other):
+            if zone is None:
+                shape.question("zone-differs", unknown_zone)
+                return
+            begins, ends = _converted(shape, *other, adopter=adopter, zone=zone)
+            start = max((text for text in (start, begins) if text is not None), default=None)
+            end = min((text for text in (end, ends) if text is not None), default=None)
+    except (OverflowError, ValueError):  # no dates at all, or the first and the last days of the calendar
+        shape.question("schedule-unreadable", NO_DATE)
+        return
+    _clip(shape, start, end, adopter)
+
+
+def _clip(shape: Shape, start: str | None, end: str | None, adopter: Adopter) -> None:
     if start is not None and start < adopter.earliest:
         start = None
     if (start is not None and start > adopter.latest) or (end is not None and end < adopter.earliest):
@@ -73,13 +92,15 @@ def fit_dates(shape: Shape, limits: Limits, adopter: Adopter, zone: Any) -> None
 
 
 def _converted(
-    shape: Shape, start: str | None, end: str | None, *, zone: Any, utc: bool
+    shape: Shape, start: str | None, end: str | None, *, adopter: Adopter, zone: Any
 ) -> tuple[str | None, str | None]:
-    if utc:
+    if adopter.dates == "utc":
         begins = None if start is None else to_utc(start, zone, "start")
         return begins, None if end is None else to_utc(end, zone, "end")
     first, moved = (None, False) if start is None else to_local(start, zone, "start")
-    last, also_moved = (None, False) if end is None else to_local(end, zone, "end")
+    last, also_moved = end, False
+    if end is not None:  # what is later than any lock knows needs no time zone
+        last, also_moved = (END_OF_DAYS, False) if end >= END_OF_DAYS else to_local(end, zone, "end")
     if moved or also_moved:
         shape.change("time-rounded")
     return first, last

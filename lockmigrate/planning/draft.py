@@ -6,12 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from msgspec.structs import replace
-
 from lockmigrate.model.records import Loss
 from lockmigrate.model.results import RecordResult, Unit
 from lockmigrate.model.steps import Step
-from lockmigrate.planning.policy import Choice, Policy, decided, overridden, unsettled
+from lockmigrate.planning.policy import Policy, unsettled
 
 BIOMETRIC: Final = ("fingerprint", "face")
 StepId = tuple[str, str]
@@ -50,37 +48,6 @@ class Plan:
     def to_write(self) -> int:
         """How many records have to be written."""
         return sum(1 + len(step.also) for step in self.steps if step.action == "put")
-
-
-@dataclass(frozen=True, slots=True)
-class Asker:
-    """Puts questions about records, and knows what was answered; what an answer lets through keeps its outcome."""
-
-    policy: Policy
-
-    def ask(
-        self, result: RecordResult, reason: str, detail: str, suits: tuple[Choice, ...] = ("skip",)
-    ) -> RecordResult:
-        """Ask what a person has to supply or decide; any answer but `skip` lets the record through."""
-        asked = replace(result, outcome="needs_input", reasons=(reason,), detail=detail)
-        answer = decided(asked, self.policy, suits)
-        if answer is None:
-            return asked
-        if answer.choice == "skip":
-            return replace(asked, outcome="skip")
-        return self._through(result, reason, detail)
-
-    def refuse(self, result: RecordResult, reason: str, detail: str) -> RecordResult:
-        """Refuse a record that would widen a right; only an answer to this very record overrides that."""
-        refused = replace(result, outcome="refuse", reasons=(reason,), detail=detail)
-        choice = overridden(refused, self.policy)
-        if choice is None:
-            return refused
-        return replace(refused, outcome="skip") if choice == "skip" else self._through(result, reason, detail)
-
-    def _through(self, result: RecordResult, reason: str, detail: str) -> RecordResult:
-        reasons = tuple(dict.fromkeys((*result.reasons, reason)))
-        return replace(result, outcome="adjust", reasons=reasons, detail=result.detail or detail)
 
 
 @dataclass(slots=True, kw_only=True)

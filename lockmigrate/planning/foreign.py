@@ -10,7 +10,7 @@ from typing import Any, Final
 from lockmigrate.model.document import Snapshot
 from lockmigrate.model.records import Credential, Kind
 from lockmigrate.model.results import Outcome, RecordResult
-from lockmigrate.planning.cross import app_key
+from lockmigrate.planning.cross_hand import app_key
 from lockmigrate.planning.draft import Draft
 
 _CREDENTIALS: Final[dict[str, Kind]] = {

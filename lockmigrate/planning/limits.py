@@ -6,23 +6,26 @@ holder unite, which `planning.doors` works out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from lockmigrate.model.adopted import DAY_MIN, EVERY_DAY, Limits, Window
-from lockmigrate.model.document import Snapshot
 from lockmigrate.model.records import Credential, Schedule
 from lockmigrate.planning.doors import ALWAYS
 
 WHOLE_WEEK: Final = 7
+_TIME: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d|24:00")
 OVER_MIDNIGHT: Final = "over-midnight"
 """Why a limit is not known: its hours begin later than they end, and what that means is not published."""
 
 
-def own_limits(snapshot: Snapshot, item: Credential) -> Limits:
-    """Return what limits a credential by schedules that hang on it."""
-    by_key = {schedule.key: schedule for schedule in snapshot.schedules}
-    found = Limits(unknown=tuple("missing-table" for key in item.schedules if key not in by_key))
+def own_limits(by_key: Mapping[str, Schedule], item: Credential) -> Limits:
+    """Return what limits a credential by schedules that hang on it; `by_key` are those of the backup."""
+    unknown = tuple("missing-table" for key in item.schedules if key not in by_key)
+    if item.vendor.get("ttlock", {}).get("unexplained_bytes"):
+        unknown += ("opaque",)  # they may well be a limit
+    found = Limits(unknown=unknown)
     for key in item.schedules:
         if key in by_key:
             found = both(found, _of(by_key[key]))
@@ -61,17 +64,24 @@ def _windows(minutes: int) -> Iterator[Window]:
 
 
 def _of(item: Schedule) -> Limits:
-    if item.kind == "WeekDay" and isinstance(item.days_mask, int):
+    if item.kind == "WeekDay" and isinstance(item.days_mask, int) and 0 <= item.days_mask <= EVERY_DAY:
         if not isinstance(item.start, str) or not isinstance(item.end, str):
-            return Limits(week=None if item.days_mask == EVERY_DAY else (Window(item.days_mask, 0, DAY_MIN),))
-        window = Window(item.days_mask, _minute(item.start), _minute(item.end))
-        return Limits(week=tuple(simplified([window])))
+            return Limits(week=_limiting([Window(item.days_mask, 0, DAY_MIN)]))
+        if _TIME.fullmatch(item.start) and _TIME.fullmatch(item.end):
+            return Limits(week=_limiting([Window(item.days_mask, _minute(item.start), _minute(item.end))]))
     if item.kind == "YearDay":
         sides = (item.start_utc, item.end_utc, item.start_local, item.end_local)
         texts = [side if isinstance(side, str) else None for side in sides]
         return Limits(from_utc=texts[0], until_utc=texts[1], from_local=texts[2], until_local=texts[3])
     hours = isinstance(item.start, str) and isinstance(item.end, str)  # of which only the meaning is not known
     return Limits(unknown=(OVER_MIDNIGHT if hours else item.why or "opaque",))
+
+
+def _limiting(windows: Iterable[Window]) -> tuple[Window, ...] | None:
+    """Return windows in their simplest form; None where they are all hours of all days."""
+    found = simplified(windows)
+    whole = [item.mask for item in found if item.whole_day]
+    return None if EVERY_DAY in whole else tuple(found)
 
 
 def _minute(text: str) -> int:
@@ -84,7 +94,7 @@ def simplified(windows: Iterable[Window]) -> list[Window]:
     masks: dict[tuple[int, int], int] = {}
     for item in windows:
         end = DAY_MIN if item.whole_day else item.end_min
-        if end > item.start_min:
+        if end > item.start_min and item.mask:
             masks[item.start_min, end] = masks.get((item.start_min, end), 0) | item.mask
     return sorted(Window(mask, start, end) for (start, end), mask in masks.items())
 

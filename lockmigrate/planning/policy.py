@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import shlex
 import tomllib
 from collections.abc import Iterable
@@ -23,6 +24,9 @@ from lockmigrate.model.results import RecordResult
 
 Choice = Literal["write", "skip", "override", "suggest", "value"]
 CHOICES: Final[tuple[Choice, ...]] = get_args(Choice)
+CARD_RULES: Final = ("same", "reversed")
+"""How the target shows a card that the old unit shows by a number: by the same number, or by its bytes in the other
+order. One card held to both units tells which (neutral-format 6.8)."""
 PIN_REASONS: Final = frozenset(
     {"pin-length", "pin-alphabet", "pin-prefix", "pin-duplicate", "pin-weak", "pin-equals-admin"}
 )
@@ -46,8 +50,11 @@ class Answer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def holds_pin(self) -> bool:
         """Whether its value may be a PIN."""
-        digits = isinstance(self.value, str) and self.value.isdigit()
-        return digits and (self.reason in PIN_REASONS or str(self.key).startswith("pin/"))
+        about = self.reason in PIN_REASONS or str(self.key).startswith(("pin/", "user/"))
+        return about and self.value is not None and self.value not in CARD_RULES
+
+    def __repr__(self) -> str:
+        return f"Answer(key={self.key!r}, reason={self.reason!r}, choice={self.choice!r})"  # a value may be a PIN
 
 
 class Decisions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -130,6 +137,11 @@ def sealed_decisions(path: Path) -> bytes | None:
     return data if is_sealed(data) else None
 
 
+def _masked(text: str) -> str:
+    """Leave out what may be a PIN that stands in the wrong place."""
+    return re.sub(r"\d{3,}", "•••", text)
+
+
 def is_sealed(data: bytes) -> bool:
     """Whether this is an age file, binary or armored (age-encryption.org/v1)."""
     return data.startswith((b"age-encryption.org/", b"-----BEGIN AGE ENCRYPTED FILE"))
@@ -154,12 +166,12 @@ def parse_decisions(data: bytes, path: Path) -> Decisions:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):
         raise ConfigError(f"the decisions file {path} is not TOML") from None
     except msgspec.ValidationError as error:
-        raise ConfigError(f"the decisions file {path}: {error}", hint=_FORM) from None
+        raise ConfigError(f"the decisions file {path}: {_masked(str(error))}", hint=_FORM) from None
     for item in decisions.answer:
         if item.reason is not None and item.reason not in LOSS_CODES:
             near = difflib.get_close_matches(item.reason, LOSS_CODES, n=1)
             hint = f'did you mean "{near[0]}"?' if near else '"lockmigrate plan" shows the reason of each question'
-            raise ConfigError(f'the decisions file {path}: no reason is called "{item.reason}"', hint=hint)
+            raise ConfigError(f'the decisions file {path}: no reason is called "{_masked(item.reason)}"', hint=hint)
         if (item.key is None) == (item.reason is None):
             raise ConfigError(f"the decisions file {path}: each answer has either a key or a reason")
     return decisions
@@ -180,6 +192,8 @@ def unsettled(policy: Policy, records: Iterable[RecordResult]) -> list[str]:
             said.append(f'decisions: no record is called "{item.key}"')
         elif item.key is not None and by_key[item.key] in still:
             said.append(f'decisions: "{item.choice}" does not settle {item.key}')
+        elif item.key is not None and item.choice != "skip" and _unasked(by_key[item.key]):
+            said.append(f'decisions: nothing is asked about {item.key}, so that "{item.choice}" changes nothing')
         elif item.reason is not None:
             held = [record for record in still if item.reason in record.reasons and record.follows is None]
             refused = any(record.outcome == "refuse" for record in held)
@@ -187,6 +201,10 @@ def unsettled(policy: Policy, records: Iterable[RecordResult]) -> list[str]:
             if held:
                 said.append(f'decisions: "{item.choice}" does not settle {len(held)} with {item.reason}{more}')
     return said
+
+
+def _unasked(record: RecordResult) -> bool:
+    return record.outcome == "copy" and not record.reasons
 
 
 def decided(record: RecordResult, policy: Policy, suits: tuple[Choice, ...] = CHOICES) -> Answer | None:

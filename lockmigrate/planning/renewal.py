@@ -28,6 +28,8 @@ class Renewal:
     reasons: tuple[str, ...]
     answered: bool
     """Whether a person decided so; else it was found on the target, where an earlier run had put it."""
+    chosen: bool
+    """Whether a person chose the digits: another run may have been told others."""
 
 
 def renewals(plan: Plan, source: Snapshot, target: Snapshot, unit: Unit, policy: Policy) -> dict[str, Renewal]:
@@ -62,7 +64,8 @@ def renewals(plan: Plan, source: Snapshot, target: Snapshot, unit: Unit, policy:
         answer = decided(replace(record, reasons=reasons), policy, SUITS)
         if answer is not None and answer.choice == "value":
             digits = answer.value if isinstance(answer.value, str) else ""
-            if digits in taken:
+            spent = answer.key is None and any(other.new_pin for other in plan.records)
+            if digits in taken or spent:  # one PIN is for one person
                 continue
         else:
             digits = suggested.get(key, "")
@@ -70,7 +73,8 @@ def renewals(plan: Plan, source: Snapshot, target: Snapshot, unit: Unit, policy:
                 continue
         if digits and not unfit(digits, capability):
             taken.add(digits)
-            found[key] = Renewal(digits=digits, reasons=reasons, answered=answer is not None)
+            chosen = answer is not None and answer.choice == "value"
+            found[key] = Renewal(digits=digits, reasons=reasons, answered=answer is not None, chosen=chosen)
     return found
 
 

@@ -5,6 +5,7 @@ It never holds digits: a PIN is entered by a person, or suggested.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -24,6 +25,7 @@ _OTHER: Final = {
     "template-format": "",
     "other-family": "",
     "user-missing": "",
+    "card-too-long": "",
 } | dict.fromkeys(PIN_REASONS, 'suggest, or value, with value = "digits"; a file with PINs must be yours alone (0600)')
 """Reason of a question to the choices that answer it besides `skip`; those that are not named here take `write`."""
 MOST_KEYS: Final = 5
@@ -43,6 +45,10 @@ def skeleton(records: Iterable[RecordResult]) -> list[str]:
     lines: list[str] = []
     for reason, found in asked.items():
         other = _OTHER.get(reason, "write")
+        if reason == "capacity" and all(item.kind != "fingerprint" for item in found):
+            other = ""  # only fingers have a slot to choose
+        if reason == "pin-duplicate":
+            other = f"write (it then opens for both, or replaces what is there), {other}"
         lines += ["[[answer]]", f'reason = "{reason}"  # {_keys(found)}']
         lines.append('choice = "skip"' + (f"  # or {other}" if other else "  # nothing else answers it"))
     for reason, found in refused.items():
@@ -68,15 +74,16 @@ def document(decisions: Decisions, records: Sequence[RecordResult], blocked_by: 
     """Return a decisions file: what was decided already, also by options, and what is still open."""
     lines = ["# Answers to what a plan asks: --decisions FILE. What is left out here is asked again.", ""]
     lines += ["[guards]"] if decisions.guards or OLDER in blocked_by else []
-    lines += [f'{name} = "{choice}"' for name, choice in decisions.guards.items()]
+    lines += [f"{_value(name)} = {_value(choice)}" for name, choice in decisions.guards.items()]
     if OLDER in blocked_by:
         lines.append(f'# {OLDER} = "{OVERRIDE}"  # without the first sign: restore to the older firmware all the same')
     lines += [""] if decisions.guards or OLDER in blocked_by else []
     for answer in decisions.answer:
         lines += [*_given(answer), ""]
     answered = {answer.reason for answer in decisions.answer}
-    fresh = [reason for record in records if record.new_pin for reason in _each(record.reasons)[:1]]
-    for reason in dict.fromkeys(fresh):
+    given = {answer.key for answer in decisions.answer}
+    fresh = [record for record in records if record.new_pin and record.key not in given]
+    for reason in dict.fromkeys(reason for record in fresh for reason in _each(record.reasons)[:1]):
         if reason in PIN_REASONS and reason not in answered:
             lines += ["[[answer]]", f'reason = "{reason}"', 'choice = "suggest"', ""]
     for line in skeleton(records):
@@ -86,14 +93,15 @@ def document(decisions: Decisions, records: Sequence[RecordResult], blocked_by: 
 
 
 def _given(answer: Answer) -> list[str]:
-    what = f'key = "{answer.key}"' if answer.key is not None else f'reason = "{answer.reason}"'
+    what = f"key = {_value(answer.key)}" if answer.key is not None else f"reason = {_value(answer.reason or '')}"
     lines = ["[[answer]]", what, f'choice = "{answer.choice}"']
     if answer.holds_pin:
-        lines[-1] = 'choice = "skip"  # a PIN was given here: it is not written down, enter it again'
-    elif answer.value is not None:
+        head = "# a PIN was given here, which is not written down: enter it again, without the first signs"
+        return [head, *(f"# {line}" for line in (*lines, 'value = ""'))]
+    if answer.value is not None:
         lines.append(f"value = {_value(answer.value)}")
     return lines
 
 
 def _value(value: int | str) -> str:
-    return str(value) if isinstance(value, int) else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return json.dumps(value, ensure_ascii=False)  # of TOML's strings those of JSON are a part
