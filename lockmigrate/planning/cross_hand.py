@@ -93,7 +93,7 @@ class ByHand:
         parts += [f"finger {number}"] if number else []
         parts += words(limits)
         parts += [f"opens with the rights of {item.linked_to}"] if isinstance(item.linked_to, str) else []
-        return ", ".join(parts) or None
+        return joined(parts)
 
 
 def words(limits: Limits) -> list[str]:

@@ -50,16 +50,30 @@ DETAILS: Final = (
     (r"the target has room for (?P<a>\d+) fingers", N_("the target has room for %(a)s fingers")),
     (r"the new lock has room for (?P<a>\d+) codes", N_("the new lock has room for %(a)s codes")),
     (r"finger (?P<a>\d+)", N_("finger %(a)s")),
+    (r"valid from (?P<b>.+) until (?P<c>.+)", N_("valid from %(b)s until %(c)s")),
+    (r"only (?P<week>.+)", N_("only %(week)s")),
+    (r"it is switched off on the old unit", N_("it is switched off on the old unit")),
+    (r"written without it, as decided", N_("written without it, as decided")),
+    (r"left out, as decided", N_("left out, as decided")),
     (
-        r"(?P<name>(?:\".*\", )?)finger (?P<a>\d+), valid from (?P<b>.+) until (?P<c>.+)",
-        N_("%(name)sfinger %(a)s, valid from %(b)s until %(c)s"),
+        r"its hours go over midnight, and what that means on the old lock is not published",
+        N_("its hours go over midnight, and what that means on the old lock is not published"),
+    ),
+    (r"its dates do not exist: leave it out and give it out anew", N_("its dates do not exist")),
+    (
+        r"what its time zones or its group allow was not read: write it valid at all hours, or leave it out",
+        N_("what its time zones or its group allow was not read"),
     ),
     (
-        r"(?P<name>(?:\".*\", )?)valid from (?P<b>.+) until (?P<c>.+)",
-        N_("%(name)svalid from %(b)s until %(c)s"),
+        r"the old unit did not tell in which way this user has to verify: write what it has, each alone, or not",
+        N_("the old unit did not tell in which way this user has to verify"),
     ),
-    (r"(?P<name>\".*\"), finger (?P<a>\d+)", N_("%(name)s, finger %(a)s")),
-    (r"(?P<name>\".*\"), opens with the rights of (?P<a>.+)", N_("%(name)s, opens with the rights of %(a)s")),
+    (r"others had the same PIN on the old unit", N_("others had the same PIN on the old unit")),
+    (r"the new unit has no fingerprint reader", N_("the new unit has no fingerprint reader")),
+    (
+        r"until (?P<a>.+), the last date that the new lock knows",
+        N_("until %(a)s, the last date that the new lock knows"),
+    ),
     (r"gets a new PIN: tell the person", N_("gets a new PIN: tell the person")),
     (r"the name goes to the person's code", N_("the name goes to the person's code")),
     (r"its hours go with each code that it limits", N_("its hours go with each code that it limits")),
@@ -103,6 +117,9 @@ DETAILS: Final = (
 """Details of records that are translated, as expression and message; any other is shown as the program wrote it."""
 EDGES: Final = {"always": N_("always"), "for ever": N_("for ever"), "no templates": N_("no templates")}
 """Words that stand in place of a fact in such a detail."""
+
+WEEK: Final = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
+"""Days as details name them; their translations are those of `words.DAYS`."""
 
 
 class Texts:
@@ -152,6 +169,10 @@ class Texts:
         for pattern, message in DETAILS:
             match = re.fullmatch(pattern, text)
             if match:
-                facts = {name: self(EDGES.get(value, "")) or value for name, value in match.groupdict().items()}
-                return self(message) % facts
+                return self(message) % {name: self._fact(name, value) for name, value in match.groupdict().items()}
         return None
+
+    def _fact(self, name: str, value: str) -> str:
+        if name == "week":
+            return " ".join(self(word) if word in WEEK else word for word in value.split(" "))
+        return self(EDGES.get(value, "")) or value
