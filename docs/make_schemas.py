@@ -14,7 +14,14 @@ from msgspec import Struct
 
 from lockmigrate.cli import answers
 from lockmigrate.model import results
+from lockmigrate.model.document import SECTIONS
+from lockmigrate.model.secret import Secret
 
+REQUIRED = ("metadata", "lock", "capabilities")
+LOCK_DATA = (
+    "What one unit gave out at one time (lockmigrate/lock-data, version 1). In a backup each section is a file of "
+    "`records/`, one record a line; sections without records are left out."
+)
 FOLDER = Path(__file__).parent / "schemas"
 
 
@@ -47,7 +54,29 @@ def documents() -> dict[str, dict[str, Any]]:
             if isinstance(kind, type) and issubclass(kind, results.Result) and kind is not results.Result:
                 name = next(item.default for item in msgspec.structs.fields(kind) if item.name == "schema")
                 made[f"{name.replace('/', '.')}.json"] = _without_exit_code(_schema(kind), name)
+    made["lockmigrate.lock-data.1.json"] = lock_data()
     return dict(sorted(made.items()))
+
+
+def lock_data() -> dict[str, Any]:
+    """Return the schema of the neutral document: its sections, as `records/` of a backup holds them line by line."""
+    fields = [
+        (name, kind if single else tuple[kind, ...], *(() if single and name in REQUIRED else (None,)))  # type: ignore[valid-type]
+        for name, (kind, single) in SECTIONS.items()
+    ]
+    ordered = sorted(fields, key=lambda field: len(field))
+    whole = msgspec.defstruct("LockData", ordered, kw_only=True, namespace={"__doc__": LOCK_DATA})
+    schema = msgspec.json.schema(whole, schema_hook=_secret)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _secret(kind: type) -> dict[str, Any]:
+    if kind is not Secret:
+        raise NotImplementedError
+    forms = {"hex": {"type": "string", "pattern": "^([0-9a-f]{2})*$"}, "text": {"type": "string"}}
+    return {
+        "anyOf": [{"type": "object", "properties": {name: form}, "required": [name]} for name, form in forms.items()]
+    }
 
 
 def text_of(document: dict[str, Any]) -> str:

@@ -14,16 +14,22 @@ _TYPES: dict[str, Any] = {
 }  # fmt: skip
 _KNOWN = {
     "$schema", "$ref", "$defs", "title", "description", "default", "type", "properties", "required", "items", "anyOf",
-    "enum", "const", "additionalProperties", "minItems", "maxItems", "prefixItems", "propertyNames", "pattern",
+    "discriminator", "enum", "const", "additionalProperties", "minItems", "maxItems", "prefixItems", "propertyNames",
+    "pattern",
 }  # fmt: skip
 
 
 def check(document: Any) -> Any:
     """Assert that a document is what the schema of its name says, and return it."""
     schema = json.loads((FOLDER / f"{document['schema'].replace('/', '.')}.json").read_text(encoding="utf-8"))
-    problems = list(_problems(document, schema, schema, "$"))
-    assert not problems, problems
+    wrong = problems(document, schema)
+    assert not wrong, wrong
     return document
+
+
+def problems(document: Any, schema: dict[str, Any]) -> list[str]:
+    """Return what is wrong with a document."""
+    return list(_problems(document, schema, schema, "$"))
 
 
 def _problems(value: Any, rule: dict[str, Any], root: dict[str, Any], path: str) -> Any:

@@ -42,6 +42,7 @@ from lockmigrate.operations.journal import MemoryJournal
 from lockmigrate.operations.on_paper import plan_for_profile, source_in_memory
 from lockmigrate.operations.reading import Reading, read_unit
 from lockmigrate.operations.restore import Prepared, execute
+from lockmigrate.planning.cross_codes import Codes
 from lockmigrate.planning.plan import Plan, make_plan
 from lockmigrate.planning.policy import PIN_REASONS, Answer, Decisions, Policy
 from lockmigrate.profiles import load_profile
@@ -605,6 +606,12 @@ async def test_whatever_an_adopter_forgets_is_found_by_reading_the_new_unit(
 
     for kind in (NukiAdopter, TTLockAdopter):
         monkeypatch.setattr(kind, "build", forgetting(kind))
+    if part not in ("nothing", "name"):  # the planner's own check of what it made sees it first, and plans none of it
+        source, target, plan = await moved(OLD_UNITS[pair](), pair[1])
+        held_back = [record for record in plan.records if "please report this" in (record.detail or "")]
+        assert held_back
+        assert unsaid(source, target, plan, values) == set()
+        monkeypatch.setattr(Codes, "_more", lambda *_: None)
     source, target, plan = await moved(OLD_UNITS[pair](), pair[1])
     assert len(plan.steps) > 4
     assert unsaid(source, target, plan, values) == ({part} - {"nothing"})

@@ -8,6 +8,12 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+from against_schemas import problems
+from test_matrix import UNITS, reading_of
+
+from lockmigrate.model.document import SECTIONS, to_sections
+
 FOLDER = Path(__file__).parent.parent / "docs"
 
 
@@ -32,3 +38,16 @@ def test_every_schema_file_is_what_the_code_says_now() -> None:
 def test_no_schema_tells_of_the_exit_code_which_is_the_programs_own() -> None:
     for path in (FOLDER / "schemas").glob("*-result.1.json"):
         assert "exit_code" not in json.dumps(json.loads(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("old", UNITS)
+def test_a_backups_records_are_what_the_schema_of_the_neutral_document_says(old: str) -> None:
+    sections = to_sections(reading_of(old, "full").snapshot)
+    document = {
+        name: json.loads(data) if SECTIONS[name][1] else [json.loads(line) for line in data.splitlines()]
+        for name, data in sections.items()
+    }
+    schema = json.loads((FOLDER / "schemas" / "lockmigrate.lock-data.1.json").read_text(encoding="utf-8"))
+    assert problems(document, schema) == []
+    document["credentials"] = [{"key": "pin/1"}]
+    assert problems(document, schema) != [], "a record without a type is none"

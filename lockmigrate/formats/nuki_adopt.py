@@ -8,8 +8,18 @@ from typing import Final, Literal
 
 from lockmigrate.errors import FrameError
 from lockmigrate.formats import build
-from lockmigrate.formats.nuki_records import CODE_NAME_BYTES, DATE_BYTES, TAIL, UNLIMITED, WantedCode, build_date
-from lockmigrate.model.adopted import DAY_MIN, EVERY_DAY, Adopted, Holds, Wanted, Window
+from lockmigrate.formats.nuki_records import (
+    CODE_NAME_BYTES,
+    DATE_BYTES,
+    TAIL,
+    UNLIMITED,
+    WantedCode,
+    build_date,
+    neutral_days,
+    parse_tail,
+    unpack_code,
+)
+from lockmigrate.model.adopted import DAY_MIN, EVERY_DAY, Adopted, Holds, Limits, Wanted, Window
 from lockmigrate.model.records import Credential, Kind, PinData, Schedule
 from lockmigrate.model.secret import Secret
 
@@ -49,6 +59,29 @@ class NukiAdopter:
             ),
             schedules=schedules,
             record=code.packed(),
+        )
+
+    def read(self, kind: Kind, record: bytes) -> tuple[str, bool, Limits]:
+        """Read a planned code back; see `Adopter`."""
+        del kind
+        code = unpack_code(record)
+        if not code.limited:
+            return code.digits, code.enabled, Limits()
+        limit = parse_tail(code.tail)
+        week: Window | None = None
+        if limit.weekly:
+            hours = (limit.from_local or "00:00", limit.until_local or "24:00")
+            start, end = (int(text[:2]) * 60 + int(text[3:]) for text in hours)
+            week = Window(neutral_days(limit.weekdays), start, end)
+        return (
+            code.digits,
+            code.enabled,
+            Limits(
+                week=None if week is None else (week,),
+                from_utc=limit.from_utc,
+                until_utc=limit.until_utc,
+                unknown=("impossible-date",) if limit.impossible else (),
+            ),
         )
 
 

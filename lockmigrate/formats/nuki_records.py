@@ -347,6 +347,13 @@ def parse_timer(raw: bytes) -> TimerRow:
     return TimerRow(row.timer_id, row.enabled != 0, row.weekdays, row.hour, row.minute, row.action)
 
 
+def neutral_days(weekdays: int) -> int:
+    """Turn Nuki's weekdays (bit 6 Monday to bit 0 Sunday, 0 every day) into a mask with bit 0 Sunday, bit 1 Monday."""
+    if not weekdays & 0x7F:
+        return 0x7F
+    return sum(1 << day for day in range(7) if weekdays & (1 << (-day % 7)))
+
+
 def cut_name(raw: bytes) -> bytes:
     """Return a zero padded name of as many bytes without the rubbish behind its first zero (9.6)."""
     return raw.split(b"\x00", 1)[0].ljust(len(raw), b"\x00")

@@ -41,6 +41,7 @@ from lockmigrate.formats.nuki_records import (
     PERSON,
     CodeRow,
     announced_of,
+    neutral_days,
     parse_code,
     parse_date,
     parse_tail,
@@ -246,13 +247,6 @@ def _history(created: bytes, last_active: bytes, count: int) -> dict[str, Any]:
 def _all_different(records: list[Credential], what: str) -> None:
     if len({item.key for item in records}) != len(records):
         raise FrameError(f"the list of {what} names one of them twice")
-
-
-def neutral_days(weekdays: int) -> int:
-    """Turn Nuki's weekdays (bit 6 Monday to bit 0 Sunday, 0 every day) into a mask with bit 0 Sunday, bit 1 Monday."""
-    if not weekdays & 0x7F:
-        return 0x7F
-    return sum(1 << day for day in range(7) if weekdays & (1 << (-day % 7)))
 
 
 def _limits(limited: bool, tail: bytes | None, holder: str, ref: RawRef) -> Iterator[Schedule]:

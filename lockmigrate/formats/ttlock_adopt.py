@@ -13,8 +13,11 @@ from lockmigrate.formats.ttlock_records import (
     PERMANENT_UNTIL,
     Holder,
     Passcode,
+    limits_of,
+    parse_holder,
+    parse_passcode,
 )
-from lockmigrate.model.adopted import Adopted, Holds, Wanted
+from lockmigrate.model.adopted import Adopted, Holds, Limits, Wanted
 from lockmigrate.model.records import CardData, Credential, Kind, PinData, Schedule
 from lockmigrate.model.secret import Secret
 
@@ -69,6 +72,18 @@ class TTLockAdopter:
             schedules=limits,
         )
         return Adopted(credential=credential, schedules=schedules, record=code.record()[1:])
+
+    def read(self, kind: Kind, record: bytes) -> tuple[str, bool, Limits]:
+        """Read a planned code or card back; see `Adopter`."""
+        if kind == "card":
+            card = parse_holder(record)
+            value, start, end = card.decimal, card.start, card.end
+        else:
+            code = parse_passcode(record)
+            value, start, end = code.code, code.start, code.end or PERMANENT_UNTIL
+        begins, ends, impossible = limits_of(start, end)
+        unknown = ("impossible-date",) if impossible else ()
+        return value, True, Limits(from_local=begins, until_local=ends, unknown=unknown)
 
 
 def _date(text: str) -> bytes:

@@ -106,3 +106,11 @@ class Adopter(Protocol):
             FrameError: a value does not fit its field.
         """
         ...
+
+    def read(self, kind: Kind, record: bytes) -> tuple[str, bool, Limits]:
+        """Return digits or number, whether it is enabled, and its limits, out of the bytes of a record.
+
+        Raises:
+            FrameError: it does not follow its layout.
+        """
+        ...

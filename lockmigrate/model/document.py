@@ -153,7 +153,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
         )
 
 
-_SECTIONS: Final[dict[str, tuple[type, bool]]] = {
+SECTIONS: Final[dict[str, tuple[type, bool]]] = {
     "metadata": (Metadata, True),
     "lock": (Lock, True),
     "capabilities": (Capabilities, True),
@@ -194,7 +194,7 @@ def to_sections(snapshot: Snapshot) -> dict[str, bytes]:
     """Encode the sections for the sealed file: name to JSON lines, secrets included. Empty sections are left out."""
     encoder = msgspec.json.Encoder(enc_hook=_reveal, order="sorted")
     sections = {}
-    for name, (_, single) in _SECTIONS.items():
+    for name, (_, single) in SECTIONS.items():
         value = getattr(snapshot, name)
         lines = [value] if single else list(value)
         if lines:
@@ -227,9 +227,9 @@ def from_sections(sections: Mapping[str, bytes], tables: tuple[Table, ...]) -> S
     """
     values: dict[str, Any] = {}
     for name, data in sections.items():
-        if name not in _SECTIONS:
+        if name not in SECTIONS:
             continue
-        kind, single = _SECTIONS[name]
+        kind, single = SECTIONS[name]
         decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(kind, dec_hook=_hide)
         try:
             items = [_decoded(decoder, name, line) for line in data.splitlines()]

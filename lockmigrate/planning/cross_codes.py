@@ -6,6 +6,7 @@ target holds it already, is that family's own planner's business.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any, Final
@@ -27,6 +28,7 @@ from lockmigrate.planning.people_parts import DOUBTS, doubts_of
 from lockmigrate.planning.pins import unfit
 from lockmigrate.planning.policy import CARD_RULES, PIN_REASONS, Answer, Choice, Decisions, Policy
 from lockmigrate.planning.renewal import NEW_PIN
+from lockmigrate.planning.widened import TIME, widened
 
 KINDS: Final[Mapping[str, Kind]] = {"PIN": "pin", "RFID": "card"}
 U32: Final = 0xFFFFFFFF
@@ -37,6 +39,8 @@ ASSUMED: Final = tuple(
 ) + tuple(Answer(reason=reason, choice="suggest") for reason in sorted(PIN_REASONS))
 """Answers that were given when a suggested PIN is on the target: it cannot be there by chance."""
 _DIGITS_REFUSED: Final = "the new lock does not take these digits: give a new PIN (suggest, or value), or leave it out"
+DROPPED: Final = ("schedule-unsupported", "schedule-midnight", "schedule-unreadable")
+"""Reasons with which a record is written without its hours, as decided."""
 _CARD: Final = (
     "whether both units make the same number of a card is not known: hold one card to both, then answer with "
     'value = "same" or value = "reversed" (bytes in the other order), or leave it out'
@@ -154,6 +158,9 @@ class Codes:
             end=shape.end,
         )
         made = adopter.build(kind, wanted)
+        more = self._more(adopter, kind, made.record, wanted, limits, result)
+        if more is not None:
+            return replace(result, outcome="refuse", reasons=(TIME,), detail=more, new_pin=False)
         if only_held and not (result.new_pin and made.record in self._held):
             return replace(result, outcome="needs_input")
         self.adopted[item.key] = made
@@ -163,6 +170,18 @@ class Codes:
         self.converted |= limits.dated and (adopter.dates == "utc") == bool(limits.from_local or limits.until_local)
         self.by_hours |= shape.week is not None
         return result
+
+    def _more(
+        self, adopter: Adopter, kind: Kind, record: bytes, wanted: Wanted, limits: Limits, result: RecordResult
+    ) -> str | None:
+        """Check a record that is about to be planned by what its bytes say (R0); None where it allows no more."""
+        value, enabled, held = adopter.read(kind, record)
+        if value != wanted.value or enabled > wanted.enabled or held.unknown:
+            return "what was made of it for the new lock does not say the same: left out, please report this"
+        if any(reason in DROPPED for reason in result.reasons):
+            limits = dataclasses.replace(limits, week=None)  # that its hours are lost was decided
+        wider = widened(held, limits, self._zone)
+        return None if wider is None else f"on the new lock it would open {wider}: left out, please report this"
 
     def _why_not(self, kind: Kind) -> tuple[str, str]:
         capability = self._capabilities[kind]
