@@ -39,7 +39,7 @@ def words() -> set[str]:
 @pytest.mark.parametrize(
     "fields",
     [each.__struct_fields__ for each in STRUCTS if each.__struct_fields__]
-    + [kind.__struct_fields__ for kind, _ in document._SECTIONS.values() if hasattr(kind, "__struct_fields__")],
+    + [kind.__struct_fields__ for kind, _ in document.SECTIONS.values() if hasattr(kind, "__struct_fields__")],
     ids=lambda fields: "-".join(fields[:2]),
 )
 def test_every_field_is_named(fields: tuple[str, ...]) -> None:
@@ -47,7 +47,7 @@ def test_every_field_is_named(fields: tuple[str, ...]) -> None:
 
 
 def test_every_section_and_table_is_named() -> None:
-    assert set(document._SECTIONS) <= words()
+    assert set(document.SECTIONS) <= words()
     for family in (ef01_tables, zk_tables, gt511_tables, f5_tables):
         assert {f"raw/{name}.bin" for name in family.ALL_TABLES} <= words()
 
