@@ -422,7 +422,7 @@ def test_dates_go_inward_there_and_back_at_every_half_hour_around_a_change_of_th
         for date in day:
             for half in range(48):
                 local = f"{date}T{half // 2:02}:{half % 2 * 30:02}"
-                start, end = to_utc(local, where, "start"), to_utc(local, where, "end")
+                start, end = to_utc(local, where, "start")[0], to_utc(local, where, "end")[0]
                 assert start >= end
                 assert to_local(start, where, "start")[0] >= local
                 assert to_local(end, where, "end")[0] <= local or start == end
@@ -611,10 +611,9 @@ _FAR: Final = tt_code(DIGITS, PERIOD, start=tt_date(2026, 1, 1), end=tt_date(202
     [
         ("capacity", lambda: _three(), _full),
         ("pin-duplicate", lambda: ttlock(_FAR), lambda: nuki(nuki_code(9, DIGITS, name=b"Somebody"))),
-        ("card-too-long", lambda: bare(card(1, str(1 << 40))), lambda: ttlock()),
         ("pin-length", lambda: zk(zk_user(1, password=b"1234", ident="1")), lambda: nuki()),
     ],
-    ids=["capacity", "pin-duplicate", "card-too-long", "pin-length"],
+    ids=["capacity", "pin-duplicate", "pin-length"],
 )
 def test_a_decisions_file_offers_what_settles_its_question_and_nothing_else(
     reason: str, source: Any, target: Any
@@ -750,7 +749,8 @@ def test_no_pin_crashes_a_plan_or_is_written_as_another(digits: str) -> None:
 @pytest.mark.parametrize("value", ["", "-1", "٣٤٥", "1e9", "9" * 5000, str(1 << 64), "0x12"])
 def test_no_card_number_crashes_a_plan(value: str) -> None:
     plan = plan_of(bare(card(1, value)), ttlock(), answered(card_number_rule="write"))
-    assert of(plan, "card/1").outcome == "needs_input"
+    assert of(plan, "card/1").outcome in ("needs_input", "refuse")
+    assert "card/1" not in written(plan_of(bare(card(1, value)), ttlock(), answered(card__1="override")))
 
 
 @pytest.mark.parametrize("name", ["", " ", "\x00", "A" * 5000, "ä" * 11, "👩‍👩‍👧‍👦" * 3, "a\nb"])

@@ -532,7 +532,9 @@ def unsaid(source: Snapshot, target: Snapshot, plan: Plan, values: Mapping[str, 
             continue
         was, now = said_of(source, item), held[values[item.key]]
         person = records.get(str(item.user))
-        reasons = {*record.reasons, *(person.reasons if person is not None else ())}
+        # What is said to go with the code is not said to be lost.
+        lost = person is not None and "goes to the person's code" not in (person.detail or "")
+        reasons = {*record.reasons, *(person.reasons if person is not None and lost else ())}
         for part, codes in NAMED_BY.items():
             before, after = getattr(was, part), getattr(now, part)
             if before == after or (part == "name" and before is None) or (part == "value" and record.new_pin):

@@ -66,6 +66,7 @@ FAMILY_MODULES: Final = {
 ADOPTERS: Final = {
     "nuki": ("lockmigrate.formats.nuki_adopt", "NukiAdopter"),
     "ttlock": ("lockmigrate.formats.ttlock_adopt", "TTLockAdopter"),
+    "zk": ("lockmigrate.formats.zk_adopt", "ZkAdopter"),
 }
 """Family to what builds its records out of those of other families."""
 
@@ -122,7 +123,8 @@ def adopter(source: Snapshot, target: Snapshot) -> Adopter | None:
     if source.lock.family == target.lock.family or target.lock.family not in ADOPTERS:
         return None
     module, name = ADOPTERS[target.lock.family]
-    found: Adopter = getattr(importlib.import_module(module), name)()
+    made = getattr(importlib.import_module(module), name)
+    found: Adopter = made(target) if target.lock.family == "zk" else made()
     return found
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
-from lockmigrate.model.records import Credential, Kind, Schedule
+from lockmigrate.model.records import Credential, Kind, Schedule, User
 
 DAY_MIN: Final = 24 * 60
 EVERY_DAY: Final = 0x7F
@@ -57,6 +57,8 @@ class Holds:
     disabled: bool = False
     name_bytes: int = 0
     """Of a name in UTF-8; 0: such records have no name."""
+    dates: bool = True
+    """Whether such a record can be limited to dates."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,10 @@ class Adopted:
     schedules: tuple[Schedule, ...]
     record: bytes = field(repr=False)
     """As a step carries it."""
+    user: User | None = None
+    """Who has it, where the family holds nothing but people; then it bears the source's key."""
+    note: str | None = None
+    """What somebody has to be told of it: a number."""
 
 
 class Adopter(Protocol):

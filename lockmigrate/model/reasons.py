@@ -59,6 +59,8 @@ REASONS: Final[dict[str, str]] = {
     "uid-duplicate": "two records of the old unit claim the same number",
     "user-id-duplicate": "two users have the same id",
     "user-id-unsupported": "the target takes only numbers as user ids",
+    "as-decided": "it is left out, as was decided",
+    "user-number": "the new unit knows people by a number, and this one gets one",
     "user-missing": "it belongs to a user that does not exist",
     "other-family": "this version does not move such records to a unit of this kind",
     "count-differs": "the unit counts other records than it gave out",

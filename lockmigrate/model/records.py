@@ -78,6 +78,8 @@ LOSS_CODES: Final = frozenset(
         "user-missing",
         "count-differs",
         "other-family",
+        "user-number",
+        "as-decided",
     }
 )
 """The closed list of neutral-format 2.10."""

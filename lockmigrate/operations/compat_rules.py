@@ -108,14 +108,6 @@ Ruled = tuple[Verdict, list[str], str, bool]
 _NOTHING: Final[Ruled] = ("nothing there", [], "the old unit holds none", True)
 
 
-_BY_HAND: Final[Ruled] = (
-    "given out again",
-    ["other-family"],
-    "by hand: a terminal knows people by a number, which a code of the old lock does not have",
-    True,
-)
-
-
 def _ruled(verdict: Verdict, sentence: str, *reasons: str, sure: bool = True) -> Ruled:
     return verdict, list(reasons), sentence, sure
 
@@ -167,8 +159,6 @@ def _pins(old: Side, new: Side) -> Ruled:
         return _ruled("cannot", "nobody has published how such a unit stores them", "no-public-layout")
     if old.opener and not new.opener:
         return _ruled("cannot", "an Opener's codes open another door; each is asked about", "other-family")
-    if new.family == "zk" != old.family:
-        return _BY_HAND
     misfits = grammar(mine, theirs)
     if misfits == ["pin-length"] and _disjoint(mine, theirs):
         return _ruled("given out again", f"all are new: {_wanted(theirs)}", "pin-length")
@@ -255,8 +245,6 @@ def _cards(old: Side, new: Side) -> Ruled:
             sentence = "whether a card is limited to days and hours cannot be read: each is asked about"
             return _ruled("moves with a change", sentence, "schedule-unreadable")
         return _ruled("moves", "by their numbers; a card that works by keys stays behind")
-    if new.family == "zk":
-        return _BY_HAND
     reasons = ["card-number-rule"]
     sentence = "the two families make a card's number by different rules: one card is held to both to find out"
     if old.family == "ttlock":
@@ -336,7 +324,11 @@ _WHEN: Final[dict[tuple[str, str], Ruled]] = {
         "a table with one window for some days becomes the code's; who has two is asked about",
         "schedule-unsupported",
     ),
-    ("nuki", "zk"): _ruled("cannot", "they stay with the codes that they limit", "other-family"),
+    ("nuki", "zk"): _ruled(
+        "cannot",
+        "who is limited to dates, weekdays or hours is refused: each is entered by hand",
+        "schedule-unsupported",
+    ),
     ("zk", "ttlock"): _ruled(
         "cannot",
         "who is limited to weekdays or hours is refused: no command reads such limits back",

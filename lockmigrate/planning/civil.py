@@ -24,8 +24,8 @@ def zone_of(name: object) -> ZoneInfo | None:
         return None
 
 
-def to_utc(local: str, zone: ZoneInfo, side: Side) -> str:
-    """Return the moment in UTC, `YYYY-MM-DDTHH:MM:SSZ`, of a time that the door's clock shows.
+def to_utc(local: str, zone: ZoneInfo, side: Side) -> tuple[str, bool]:
+    """Return the moment in UTC, `YYYY-MM-DDTHH:MM:SSZ`, of a time that the door's clock shows; and whether it has two.
 
     A time that the clock shows twice is the later one as a start and the earlier one as an end; one that it leaves out
     is the moment of the change.
@@ -36,8 +36,8 @@ def to_utc(local: str, zone: ZoneInfo, side: Side) -> str:
         low, high = sorted((first, second))
         while low < high and low.astimezone(zone).utcoffset() == (low + MINUTE).astimezone(zone).utcoffset():
             low += MINUTE
-        return _utc(low + MINUTE)
-    return _utc(max(first, second) if side == "start" else min(first, second))
+        return _utc(low + MINUTE), False
+    return _utc(max(first, second) if side == "start" else min(first, second)), first != second
 
 
 def to_local(utc: str, zone: ZoneInfo, side: Side) -> tuple[str, bool]:

@@ -18,7 +18,7 @@ from lockmigrate.model.results import RecordResult, Unit
 from lockmigrate.model.steps import Fitted, Step
 from lockmigrate.planning.codes_settings import CodeSettings
 from lockmigrate.planning.codes_timers import CodeTimers, whole
-from lockmigrate.planning.draft import Draft, StepId
+from lockmigrate.planning.draft import Draft, StepId, step_id
 from lockmigrate.planning.pins import unfit
 from lockmigrate.planning.policy import Policy, decided, overridden
 from lockmigrate.planning.settings import missing_by_name, plan_access_keys
@@ -101,6 +101,10 @@ class _Codes:
         self._silent = coverage is not None and coverage.state == "unsupported"
         self._limits = {item.key: item for item in source.schedules}
         self._held = {_digits(item): item for item in target.credentials if item.credential_type == "PIN"}
+        same = source.lock.serial is not None and source.lock.serial == target.lock.serial
+        fingers = [] if same else [item.linked_to for item in target.credentials if isinstance(item.linked_to, str)]
+        self._bearing = frozenset(fingers)
+        """Codes of the target that fingers hang on."""
         self._wanted: dict[str, str] = {}
         self._kept: set[str] = set()
         """Digits of target codes that the plan keeps or writes."""
@@ -187,6 +191,12 @@ class _Codes:
             self._kept.add(digits)
             if not torn:
                 self._conflicts.add(digits)
+            if there.key in self._bearing:
+                # Fingers of the new lock's own people hang on it and would have the rights of what it becomes.
+                gone = self._removal(there)
+                self.steps.append(gone)
+                self.needs["put", item.key] = (*self.needs.get(("put", item.key), ()), step_id(gone))
+                there = None
         step = Step(
             key=item.key,
             kind="pin",
@@ -252,18 +262,17 @@ class _Codes:
 
     def removal_steps(self) -> list[Step]:
         """Steps that take the surplus away."""
-        gone = [item for digits, item in self._held.items() if digits not in self._kept]
-        return [
-            Step(
-                key=item.key,
-                kind="pin",
-                action="remove",
-                origin=dict(item.origin),
-                value=self._fitted[f"{HELD}{item.key}"].record,
-                was_empty=False,
-            )
-            for item in gone
-        ]
+        return [self._removal(item) for digits, item in self._held.items() if digits not in self._kept]
+
+    def _removal(self, item: Credential) -> Step:
+        return Step(
+            key=item.key,
+            kind="pin",
+            action="remove",
+            origin=dict(item.origin),
+            value=self._fitted[f"{HELD}{item.key}"].record,
+            was_empty=False,
+        )
 
 
 def _need(item: Credential) -> tuple[bool, str, int]:

@@ -24,14 +24,24 @@ from lockmigrate.planning.cross_hand import ByHand, rest
 from lockmigrate.planning.cross_people import People
 from lockmigrate.planning.cross_shape import joined
 from lockmigrate.planning.cross_shared import Shared
+from lockmigrate.planning.doors import WAYS, Doors, Member
 from lockmigrate.planning.draft import Draft
 from lockmigrate.planning.entries import plan_entries
+from lockmigrate.planning.people import plan_people
 from lockmigrate.planning.policy import Decisions, Policy
 from lockmigrate.planning.settings import missing_by_name
 
 HELD: Final = "held/"
-PLANNERS: Final[Mapping[str, Callable[..., None]]] = {"nuki": plan_codes, "ttlock": plan_entries}
+PLANNERS: Final[Mapping[str, Callable[..., None]]] = {
+    "nuki": plan_codes,
+    "ttlock": plan_entries,
+    "zk": plan_people,
+}
 """Family to the rule book that plans what was adopted."""
+_FIRST_GROUP: Final = (
+    "everybody would belong to the new unit's first group: when and how that opens is not known, or not by a PIN or a "
+    "card alone"
+)
 WEAKER: Final = (
     "the old unit asked for a person's number and then for the PIN; on the new lock the PIN alone opens, so choose "
     "PINs that are hard to guess"
@@ -76,7 +86,7 @@ class _Across:
         self._held = {key: value for key, value in fitted.items() if key.startswith(HELD)}
         self._people = People(source, policy, adopter.holds if adopter is not None else {})
         records = frozenset(value.record for value in self._held.values())
-        self.codes = Codes(source, target, unit, policy, self._people, adopter, records)
+        self.codes = Codes(source, target, unit, policy, self._people, adopter, records, _doubt(target))
         self.inner = Draft()
         self.records: list[RecordResult] = []
         self.steps: list[Step] = []
@@ -92,7 +102,7 @@ class _Across:
         for item in self._source.credentials:
             if item.credential_type not in KINDS:
                 fates[item.key] = by_hand.judge(item)
-        shared = Shared(self._source, self._people, self.codes.named, fates)
+        shared = Shared(self._source, self._people, self.codes, fates)
         shared.work()
         self.steps = [_carrying(step, shared.bearers) for step in self.inner.steps]
         self.records = [*self._in_order(fates), *rest(self._source, self._target, self._policy)]
@@ -108,6 +118,7 @@ class _Across:
             metadata=Metadata(),
             lock=Lock(family=self._target.lock.family, protocol=self._target.lock.protocol),
             capabilities=self._target.capabilities,
+            users=tuple(item.user for item in adopted.values() if item.user is not None),
             credentials=tuple(item.credential for item in adopted.values()),
             schedules=tuple(limit for item in adopted.values() for limit in item.schedules),
             settings=self._target.settings,
@@ -159,6 +170,17 @@ class _Across:
             )
         if self._source.lock.family == "zk" and any(step.kind == "pin" for step in self.steps):
             self.warnings.append(WEAKER)
+
+
+def _doubt(target: Snapshot) -> str | None:
+    """Say what is not known of the first group of a terminal, which everybody who comes from a lock belongs to."""
+    if target.lock.family != "zk":
+        return None
+    right = Doors.of(target).right(Member(1, None, 0, 0))
+    ways = WAYS.get(right.style) if right.style is not None else None
+    untold = any(gap.section == "verify_styles" for gap in target.gaps)
+    unknown = untold or ways is None or right.minutes is None or right.beside is None
+    return _FIRST_GROUP if unknown or not {"W", "C"} <= set(ways or ()) or "P" in (ways or ()) else None
 
 
 def _carrying(step: Step, bearers: Mapping[str, list[str]]) -> Step:

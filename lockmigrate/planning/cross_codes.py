@@ -22,6 +22,7 @@ from lockmigrate.planning.civil import zone_of
 from lockmigrate.planning.cross_people import ANY, People
 from lockmigrate.planning.cross_shape import WRITTEN, Shape
 from lockmigrate.planning.cross_times import NO_ZONE, fit_dates, fit_week
+from lockmigrate.planning.doors import UNKNOWN
 from lockmigrate.planning.limits import both, own_limits
 from lockmigrate.planning.new_pins import suggestions
 from lockmigrate.planning.people_parts import DOUBTS, doubts_of
@@ -45,6 +46,7 @@ _CARD: Final = (
     "whether both units make the same number of a card is not known: hold one card to both, then answer with "
     'value = "same" or value = "reversed" (bytes in the other order), or leave it out'
 )
+_LONG: Final = "its number has 8 bytes and the new unit's 4, which other cards share: nothing but another card helps"
 _SHARED_CARD: Final = "another card of the backup has this number, which opens for both"
 
 
@@ -60,7 +62,10 @@ class Codes:
         people: People,
         adopter: Adopter | None,
         held: Collection[bytes],
+        doubt: str | None = None,
     ) -> None:
+        self._doubt = doubt
+        """What is not known of the new unit, whatever the record."""
         self._source, self._unit, self._policy, self._people = source, unit, policy, people
         self._adopter, self._held = adopter, held
         offered = unit.capabilities.credentials
@@ -86,6 +91,8 @@ class Codes:
         """PINs that people share and that one of them keeps, as decided."""
         self.chosen: set[str] = set()
         """PINs that a person chose: another run may have been told another one."""
+        self.lapsed: set[str] = set()
+        """Records whose first day is past, and that the new unit holds without it."""
         self.converted = self.by_hours = False
         """Whether dates were turned by a time zone, and whether anything goes by hours of the day."""
 
@@ -135,13 +142,16 @@ class Codes:
             shape.question(*self._why_not(kind))
             return shape.settled()
         holds, limits = adopter.holds[kind], self.limits_of(item)
+        if not holds.dates:
+            dated, limits = limits.dated, self._from_now(limits)
+            self.lapsed |= {item.key} if dated and not limits.dated else set()
         self._before_digits(shape, item, limits, holds)
         if kind == "card":
             self._card(shape, item)
         else:
             self._digits(shape, item)
         fit_week(shape, limits, holds)
-        fit_dates(shape, limits, adopter, self._zone, self._no_zone)
+        fit_dates(shape, limits, adopter, holds, self._zone, self._no_zone)
         named = self._name(shape, item, holds.name_bytes)
         result = shape.settled()
         if result.outcome not in WRITTEN:
@@ -164,6 +174,9 @@ class Codes:
         if only_held and not (result.new_pin and made.record in self._held):
             return replace(result, outcome="needs_input")
         self.adopted[item.key] = made
+        if made.note is not None:
+            shape.change("user-number", made.note)
+            result = shape.settled()
         self._given.add((kind, shape.value))
         self._names.add(shape.name)
         self.named |= {item.user} if named and item.user is not None else set()
@@ -178,7 +191,9 @@ class Codes:
         value, enabled, held = adopter.read(kind, record)
         if value != wanted.value or enabled > wanted.enabled or held.unknown:
             return "what was made of it for the new lock does not say the same: left out, please report this"
-        if any(reason in DROPPED for reason in result.reasons):
+        if any(reason in DROPPED for reason in result.reasons) and not adopter.holds[kind].dates:
+            limits = Limits()  # so was that its dates are
+        elif any(reason in DROPPED for reason in result.reasons):
             limits = dataclasses.replace(limits, week=None)  # that its hours are lost was decided
         wider = widened(held, limits, self._zone)
         return None if wider is None else f"on the new lock it would open {wider}: left out, please report this"
@@ -219,6 +234,8 @@ class Codes:
             shape.skip("rule-unsupported", "it alone does not open the old unit")
         if self._opener:
             shape.refuse("other-family", "an Opener's code opens another door")
+        if self._doubt is not None:
+            shape.question(UNKNOWN, self._doubt, ANY)
         if item.duress:
             shape.refuse("duress-unsupported", "the silent alarm would be lost")
 
@@ -232,11 +249,25 @@ class Codes:
             for end, now in ((limits.until_utc, policy.now_utc), (limits.until_local, policy.now_local))
         )
 
+    def _from_now(self, limits: Limits) -> Limits:
+        """Return limits without a first day that is past, where there is no last one: it limits nothing any more."""
+        policy = self._policy
+        if limits.until_utc or limits.until_local:
+            return limits
+        first_utc, first_local = limits.from_utc, limits.from_local
+        if first_utc is not None and policy.now_utc is not None and first_utc <= policy.now_utc:
+            first_utc = None
+        if first_local is not None and policy.now_local is not None and first_local <= policy.now_local:
+            first_local = None
+        return dataclasses.replace(limits, from_utc=first_utc, from_local=first_local)
+
     # ---- digits and numbers -----------------------------------------------------------------------------------------
 
     def _digits(self, shape: Shape, item: Credential) -> None:
         if shape.stopped:
             return
+        if item.vendor.get("ttlock", {}).get("changed"):
+            shape.change("setting-unsupported", "what it was made as, before it was changed, stays in the backup")
         reasons = list(unfit(shape.value, self._capabilities["pin"]))
         if shape.value in self._admin:
             reasons.append("pin-equals-admin")
@@ -289,8 +320,8 @@ class Codes:
         if not isinstance(item.data, CardData) or number is None:
             shape.question("card-number-rule", "its number is no number")
             return
-        if number > U32:
-            shape.question("card-too-long", "its number is of more than 4 bytes")
+        if number > U32 or item.data.number_rule == "u64be":
+            shape.refuse("card-too-long", _LONG, final=True)
             return
         answer = shape.ask("card-number-rule", _CARD, ("write", "value", "skip"))
         if answer is None:

@@ -77,13 +77,16 @@ class Shape:
             return None
         return answer
 
-    def refuse(self, reason: str, detail: str) -> None:
-        """Refuse it, because it would widen a right; only an answer to this very record overrides that."""
+    def refuse(self, reason: str, detail: str, *, final: bool = False) -> None:
+        """Refuse it, because it would widen a right; only an answer to this very record overrides that.
+
+        `final`: not even that, as there is nothing that could be written.
+        """
         if self.stopped:
             return
         refused = replace(self.result, outcome="refuse", reasons=(reason,), detail=detail)
         choice = overridden(refused, self.policy)
-        if choice is None:
+        if choice is None or (final and choice == "override"):
             self.refused.append((reason, detail))
         elif choice == "skip":
             self.result = replace(refused, outcome="skip")
@@ -95,7 +98,7 @@ class Shape:
         if self.stopped:
             return replace(self.result, new_pin=False)
         if any(item.key == self.result.key and item.choice == "skip" for item in self.policy.decisions.answer):
-            said = tuple(code for code, _ in (*self.refused, *self.asked))
+            said = tuple(code for code, _ in (*self.refused, *self.asked)) or ("as-decided",)
             return replace(self.result, outcome="skip", reasons=said, detail=LEFT_OUT, new_pin=False)
         if not (self.asked or self.refused):
             return self.result

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from lockmigrate.model.document import Snapshot
 from lockmigrate.model.records import Credential, Kind, Schedule
 from lockmigrate.model.results import RecordResult
-from lockmigrate.planning.cross_codes import KINDS
+from lockmigrate.planning.cross_codes import KINDS, Codes
 from lockmigrate.planning.cross_people import People
 from lockmigrate.planning.cross_shape import WRITTEN
 from lockmigrate.planning.doors import UNKNOWN
@@ -18,6 +18,7 @@ from lockmigrate.planning.doors import UNKNOWN
 _TABLES: Final = "its hours go with each code that it limits"
 _UNUSED: Final = "nothing that is written goes by it"
 _DROPPED: Final = "written without it, as decided"
+_LAPSED: Final = "its first day is past, so that it limits nothing any more"
 _OF_TIMES: Final = ("time-rounded", "end-2400", "zone-differs")
 """Reasons of a code that are about its dates, and leave them in force."""
 _OF_DROPPED: Final = ("schedule-unsupported", "schedule-midnight", "schedule-unreadable", UNKNOWN)
@@ -30,12 +31,13 @@ class Shared:
     Args:
         source: the backup.
         people: what was settled about people.
-        named: users whose name goes with a code.
+        codes: what was settled about codes and cards.
         fates: outcomes of codes and cards; what is found is added.
     """
 
-    def __init__(self, source: Snapshot, people: People, named: set[str], fates: dict[str, RecordResult]) -> None:
-        self._source, self._people, self._named, self._fates = source, people, named, fates
+    def __init__(self, source: Snapshot, people: People, codes: Codes, fates: dict[str, RecordResult]) -> None:
+        self._source, self._people, self._fates = source, people, fates
+        self._named, self._lapsed = codes.named, codes.lapsed
         self._groups = {group.key: group for group in source.groups}
         self.bearers: dict[str, list[str]] = {}
         """Record to those that its step carries too."""
@@ -73,8 +75,7 @@ class Shared:
         if fate.outcome != "adjust":
             return fate
         if key in self._named and own:
-            reasons = tuple(reason for reason in fate.reasons if reason != "name-not-stored")
-            return replace(fate, reasons=reasons, detail=fate.detail or "the name goes to the person's code")
+            return replace(fate, detail=fate.detail or "the name goes to the person's code")
         name = self._people.users[key].user_name
         return replace(fate, detail=fate.detail or (f'"{name}"' if name else None))
 
@@ -90,6 +91,8 @@ class Shared:
         dropped = tuple(reason for reason in fate.reasons if reason in _OF_DROPPED)
         if dropped and limit.kind != "YearDay":
             return replace(result, outcome="skip", reasons=dropped, detail=_DROPPED, done=False, proof=None)
+        if holder in self._lapsed:
+            return replace(result, outcome="skip", reasons=("expired",), detail=_LAPSED, done=False, proof=None)
         self._bear(holder, limit.key)
         about = tuple(reason for reason in fate.reasons if reason in _OF_TIMES)
         return replace(result, outcome="adjust" if about else "copy", reasons=about)

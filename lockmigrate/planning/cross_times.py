@@ -19,6 +19,7 @@ NO_ZONE: Final = (
     'door is: answer with value = "Europe/Berlin" or the like, or leave it out'
 )
 NO_WEEK: Final = "it is limited to weekdays or hours, which the new lock cannot limit it to"
+NO_DATES: Final = "it is limited to dates, which the new unit cannot limit it to"
 NO_DATE: Final = "its dates do not exist: leave it out and give it out anew"
 END_OF_DAYS: Final = "9990"
 """What ends later than this year ends after the last day of any calendar here."""
@@ -44,17 +45,21 @@ def fit_week(shape: Shape, limits: Limits, holds: Holds) -> None:
         shape.week = week[0]
 
 
-def fit_dates(shape: Shape, limits: Limits, adopter: Adopter, zone: Any, unknown_zone: str) -> None:
+def fit_dates(shape: Shape, limits: Limits, adopter: Adopter, holds: Holds, zone: Any, unknown_zone: str) -> None:
     """Put the dates into a shape, always inward.
 
     Args:
         shape: the record.
         limits: what limits it.
         adopter: what the new lock can hold.
+        holds: the same of such a record.
         zone: the door's time zone, if it is known.
         unknown_zone: what to say where it is not.
     """
     if not limits.dated or shape.stopped:
+        return
+    if not holds.dates:
+        shape.refuse("schedule-unsupported", NO_DATES)
         return
     utc = adopter.dates == "utc"
     start, end = (limits.from_utc, limits.until_utc) if utc else (limits.from_local, limits.until_local)
@@ -95,8 +100,11 @@ def _converted(
     shape: Shape, start: str | None, end: str | None, *, adopter: Adopter, zone: Any
 ) -> tuple[str | None, str | None]:
     if adopter.dates == "utc":
-        begins = None if start is None else to_utc(start, zone, "start")
-        return begins, None if end is None else to_utc(end, zone, "end")
+        first, moved = (None, False) if start is None else to_utc(start, zone, "start")
+        last, also_moved = (None, False) if end is None else to_utc(end, zone, "end")
+        if moved or also_moved:
+            shape.change("time-rounded")
+        return first, last
     first, moved = (None, False) if start is None else to_local(start, zone, "start")
     last, also_moved = end, False
     if end is not None:  # what is later than any lock knows needs no time zone
