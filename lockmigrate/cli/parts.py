@@ -53,8 +53,12 @@ def counts_text(counts: dict[str, int]) -> str:
 def _count(number: int, plural: str) -> str:
     words = {"pins": "PINs", "pin": "PIN"}
     name = plural.replace("_", " ")
-    name = name.removesuffix("s") if number == 1 else name
+    name = _singular(name) if number == 1 else name
     return f"{number} {words.get(name, name)}"
+
+
+def _singular(plural: str) -> str:
+    return f"{plural[:-3]}y" if plural.endswith("ies") else plural.removesuffix("s")
 
 
 def kinds_text(records: Iterable[RecordResult]) -> str:

@@ -152,7 +152,8 @@ async def plan(
         write_whole(
             decisions_out, document(policy.decisions, result.records, result.blocked_by).encode(), replace=force
         )
-        say("note", f"the decisions are in {decisions_out}: read it before it is used")
+        what = "nothing is open" if result.executable else "read it before it is used"
+        say("note", f"the decisions are in {decisions_out}: {what}")
     return result
 
 

@@ -229,7 +229,8 @@ def _verify(result: VerifyResult) -> list[Block]:
     if result.label:
         rows.append(("label", result.label))
     rows.append(("backup of", unit_name(result.unit)))
-    compared = [record for record in result.records if record.outcome != "skip"]
+    beyond = {*result.not_compared}
+    compared = [record for record in result.records if record.outcome != "skip" and record.key not in beyond]
     if result.target is None:
         rows.append(("holds", counts_text(result.counts) or "nothing"))
     else:
@@ -239,11 +240,13 @@ def _verify(result: VerifyResult) -> list[Block]:
         rows.append(("rehearsed", rehearsal_text(result.rehearsal)))
     blocks.append(Facts(rows))
     if result.target is not None:
-        differing = [record for record in compared if not record.done and record.key not in result.not_compared]
+        differing = [record for record in compared if not record.done]
         blocks += section(f"different on the unit ({len(differing)}):", grouped(differing), style="bold yellow")
-        blocks += section(
-            f"on the unit and not in the backup ({len(result.extra)}):", _keys(result.extra), style="bold yellow"
+        own = result.target.family != result.unit.family
+        where = (
+            "by the new unit's own numbers, and not as in the backup" if own else "on the unit and not in the backup"
         )
+        blocks += section(f"{where} ({len(result.extra)}):", _keys(result.extra), style="bold yellow")
         blocks += section("left as it is on the unit, not compared:", _keys(result.not_compared))
     return [*blocks, *missing(result.gaps, result.losses)]
 

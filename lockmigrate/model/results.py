@@ -55,7 +55,7 @@ class RecordResult(Struct, frozen=True, kw_only=True):
     @property
     def noted(self) -> bool:
         """A person whom the new unit cannot know: nothing is written, the name stands in the report."""
-        return self.kind == "user" and "name-not-stored" in self.reasons and self.follows is None
+        return self.kind == "user" and "name-not-stored" in self.reasons
 
 
 class Result(Struct, frozen=True, kw_only=True):

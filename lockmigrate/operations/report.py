@@ -78,12 +78,16 @@ def is_saved_result(path: Path) -> bool:
 
     Raises:
         FileTrouble: it cannot be read.
+        BackupError: there is nothing in it.
     """
     try:
         with path.open("rb") as stream:
-            return stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
+            head = stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
     except OSError as cause:
         raise file_trouble("read", path, cause) from cause
+    if not head:
+        raise BackupError(f"{path} is empty", hint="did the command that was to write it fail?", code="malformed")
+    return head.startswith(b"{")
 
 
 def read_saved(path: Path) -> Saved:

@@ -69,9 +69,7 @@ async def verify_unit(
         remarks.append(f"{', '.join(in_use)}: the unit has notes of its own there; --with notepad moves them")
     come = sum(1 for record in plan.records if other and record.outcome in ("re_enrol", "reissue"))
     if come:
-        remarks += (
-            f"{come} records cannot be compared: people enrol or are invited again on a unit of another family",
-        )
+        remarks += (f"not compared, as people enrol or are invited again on a unit of another family: {come}",)
     yield VerifyResult(
         exit_code=10 if opened.refusal else (0 if equal else 8),
         warnings=(*prepared.target.unit.warnings, *remarks),

@@ -303,12 +303,14 @@ class Codes:
             if not digits or digits in self._admin or ("pin", digits) in self._given:
                 return "no PIN can be suggested for it: answer with value, or make a new backup first"
         else:
-            digits = value if isinstance(value, str) else ""
+            if not isinstance(value, str):
+                return "the PIN that was given has to be text, in quotes"
+            digits = value
             wrong = [*unfit(digits, self._capabilities["pin"])]
             wrong += ["pin-equals-admin"] if digits in self._admin else []
             wrong += ["pin-duplicate"] if ("pin", digits) in self._given or digits in self._pins else []
-            if wrong or not digits:
-                return f"the PIN that was given does not do: {', '.join(wrong) or 'it has to be text, in quotes'}"
+            if wrong:
+                return f"the PIN that was given does not do: {', '.join(wrong)}"
         shape.value = digits
         return None
 

@@ -51,10 +51,12 @@ class Shape:
         if not self.stopped:
             self.result = replace(self.result, outcome="skip", reasons=(code,), detail=detail)
 
-    def question(self, reason: str, detail: str, suits: tuple[Choice, ...] = ("skip",)) -> None:
-        """Ask whether it is to be written all the same; what is let through says so."""
+    def question(
+        self, reason: str, detail: str, suits: tuple[Choice, ...] = ("skip",), *, then: str | None = None
+    ) -> None:
+        """Ask whether it is to be written all the same; what is let through says so, by `then` if that is given."""
         if self.ask(reason, detail, suits) is not None:
-            self.change(reason, detail)
+            self.change(reason, then or detail)
 
     def ask(self, reason: str, detail: str, suits: tuple[Choice, ...] = ("skip",), *others: str) -> Answer | None:
         """Ask what a person has to supply or decide; None where that is open, or where it is left out.
@@ -77,7 +79,7 @@ class Shape:
             return None
         return answer
 
-    def refuse(self, reason: str, detail: str, *, final: bool = False) -> None:
+    def refuse(self, reason: str, detail: str, *, final: bool = False, then: str | None = None) -> None:
         """Refuse it, because it would widen a right; only an answer to this very record overrides that.
 
         `final`: not even that, as there is nothing that could be written.
@@ -91,7 +93,7 @@ class Shape:
         elif choice == "skip":
             self.result = replace(refused, outcome="skip")
         else:
-            self.change(reason, detail)
+            self.change(reason, then or detail)
 
     def settled(self) -> RecordResult:
         """Return what becomes of it."""

@@ -13,6 +13,7 @@ from lockmigrate.planning.limits import OVER_MIDNIGHT
 UNREAD: Final = (
     "that it is limited is known, and not how: write it without that limit, or leave it out and give it out anew"
 )
+UNLIMITED: Final = "it opens at all hours, as decided"
 MIDNIGHT: Final = "its hours go over midnight, and what that means on the old lock is not published"
 NO_ZONE: Final = (
     "its dates are of the door's own time on one lock and UTC on the other, and neither says in which time zone the "
@@ -28,16 +29,16 @@ END_OF_DAYS: Final = "9990"
 def fit_week(shape: Shape, limits: Limits, holds: Holds) -> None:
     """Put the weekly hours into a shape, or say why they do not fit."""
     if OVER_MIDNIGHT in limits.unknown:  # days and hours are known: nothing but an override may drop them
-        shape.refuse("schedule-midnight", MIDNIGHT)
+        shape.refuse("schedule-midnight", MIDNIGHT, then=UNLIMITED)
     elif "impossible-date" in limits.unknown:
         shape.question("schedule-unreadable", NO_DATE)
     elif limits.unknown:
-        shape.question("schedule-unreadable", UNREAD, ("write", "skip"))
+        shape.question("schedule-unreadable", UNREAD, ("write", "skip"), then=UNLIMITED)
     week = limits.week or ()
     if not week or shape.stopped:
         return
     if not holds.week_windows:
-        shape.refuse("schedule-unsupported", NO_WEEK)
+        shape.refuse("schedule-unsupported", NO_WEEK, then=UNLIMITED)
     elif len(week) > holds.week_windows:
         detail = f"it has {len(week)} windows a week, the new lock holds one for each code: give it out anew"
         shape.question("schedule-unsupported", detail)
@@ -59,7 +60,7 @@ def fit_dates(shape: Shape, limits: Limits, adopter: Adopter, holds: Holds, zone
     if not limits.dated or shape.stopped:
         return
     if not holds.dates:
-        shape.refuse("schedule-unsupported", NO_DATES)
+        shape.refuse("schedule-unsupported", NO_DATES, then="it opens for ever, as decided")
         return
     utc = adopter.dates == "utc"
     start, end = (limits.from_utc, limits.until_utc) if utc else (limits.from_local, limits.until_local)

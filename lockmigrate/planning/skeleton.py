@@ -6,7 +6,7 @@ It never holds digits: a PIN is entered by a person, or suggested.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from lockmigrate.model.results import RecordResult
@@ -14,25 +14,31 @@ from lockmigrate.planning.guards import OLDER, OVERRIDE
 from lockmigrate.planning.policy import PIN_REASONS, Answer, Decisions
 
 _OTHER: Final = {
-    "capacity": "value, with value = a free number",
-    "card-number-rule": 'value, with value = "same" or "reversed"',
-    "zone-differs": 'value, with value = "Europe/Berlin" or the like',
-    "name-encoding": 'write (without its name), or value, with value = "a name"',
-    "no-keypad": "",
-    "no-public-layout": "",
-    "setting-unsupported": "",
-    "schedule-unsupported": "",
-    "template-format": "",
-    "other-family": "",
-    "user-missing": "",
-    "card-too-long": "",
-} | dict.fromkeys(PIN_REASONS, 'suggest, or value, with value = "digits"; a file with PINs must be yours alone (0600)')
-"""Reason of a question to the choices that answer it besides `skip`; those that are not named here take `write`."""
-MOST_KEYS: Final = 5
+    "capacity": ("value", "value = a free number"),
+    "card-number-rule": ("value", 'value = "same", or "reversed"'),
+    "zone-differs": ("value", 'value = "Europe/Berlin", or the like'),
+    "name-encoding": ("write (without its name), or value", 'value = "a name"'),
+    "no-keypad": ("", ""),
+    "no-public-layout": ("", ""),
+    "setting-unsupported": ("", ""),
+    "schedule-unsupported": ("", ""),
+    "template-format": ("", ""),
+    "other-family": ("", ""),
+    "user-missing": ("", ""),
+} | dict.fromkeys(PIN_REASONS, ("suggest, or value", 'value = "digits"; then the file is yours alone: chmod 600'))
+"""Reason of a question to the choices that answer it besides `skip`, and what they need; those that are not named here
+take `write`."""
+_BOTH: Final = "write (it then opens for both, or replaces what is there), "
+MOST_KEYS: Final = 4
 
 
 def skeleton(records: Iterable[RecordResult]) -> list[str]:
-    """Return the lines of a decisions file for what is open; empty where nothing is."""
+    """Return the lines of a decisions file for what is open, narrow enough for a page; empty where nothing is."""
+    return [line for block in _blocks(records) for line in block]
+
+
+def _blocks(records: Iterable[RecordResult]) -> Iterator[list[str]]:
+    """Yield one answer after the other, with what it is about."""
     open_ = [item for item in records if item.outcome in ("needs_input", "refuse") and item.follows is None]
     asked: dict[str, list[RecordResult]] = {}
     refused: dict[str, list[RecordResult]] = {}
@@ -42,21 +48,22 @@ def skeleton(records: Iterable[RecordResult]) -> list[str]:
             continue
         for reason in _each(item.reasons):
             asked.setdefault(reason, []).append(item)
-    lines: list[str] = []
     for reason, found in asked.items():
-        other = _OTHER.get(reason, "write")
+        other, needs = _OTHER.get(reason, ("write", ""))
         if reason == "capacity" and all(item.kind != "fingerprint" for item in found):
-            other = ""  # only fingers have a slot to choose
+            other = needs = ""  # only fingers have a slot to choose
         if reason == "pin-duplicate":
-            other = f"write (it then opens for both, or replaces what is there), {other}"
-        lines += ["[[answer]]", f'reason = "{reason}"  # {_keys(found)}']
-        lines.append('choice = "skip"' + (f"  # or {other}" if other else "  # nothing else answers it"))
+            other = _BOTH + other
+        block = [f"# {_keys(found)}"]
+        block += [f"# refused: {_keys(refused[reason])}"] if reason in refused else []
+        block += ["[[answer]]", f"reason = {_value(reason)}"]
+        block.append('choice = "skip"' + (f"  # or {other}" if other else "  # nothing else answers it"))
+        yield block + ([f"# {needs}"] if needs else [])
     for reason, found in refused.items():
-        lines += ["[[answer]]", f'key = "{found[0].key}"  # {reason}']
-        lines.append('choice = "skip"  # or override, record by record')
-        if len(found) > 1:
-            lines += ["[[answer]]", f'reason = "{reason}"  # {_keys(found)}', 'choice = "skip"']
-    return lines
+        about = f"# {reason}: override lets through what is named by its key"
+        yield [about, "[[answer]]", f"key = {_value(found[0].key)}", 'choice = "skip"  # or override']
+        if len(found) > 1 and reason not in asked:
+            yield [f"# {_keys(found)}", "[[answer]]", f"reason = {_value(reason)}", 'choice = "skip"']
 
 
 def _each(reasons: tuple[str, ...]) -> list[str]:
@@ -86,9 +93,8 @@ def document(decisions: Decisions, records: Sequence[RecordResult], blocked_by: 
     for reason in dict.fromkeys(reason for record in fresh for reason in _each(record.reasons)[:1]):
         if reason in PIN_REASONS and reason not in answered:
             lines += ["[[answer]]", f'reason = "{reason}"', 'choice = "suggest"', ""]
-    for line in skeleton(records):
-        lines += [""] if line == "[[answer]]" and lines[-1] else []
-        lines.append(line)
+    for block in _blocks(records):
+        lines += [*block, ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -330,7 +330,7 @@ class TtlockLock:
                 section="weekly_limits",
                 record=None,
                 code="schedule-unreadable",
-                detail=f"whether these {len(rows)} {what} are limited to days and hours, no command reads back",
+                detail=f"whether {what} are limited to days and hours, no command reads back ({len(rows)} here)",
             )
 
     async def _read_log(self) -> AsyncGenerator[ReadItem, None]:

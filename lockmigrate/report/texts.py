@@ -55,6 +55,14 @@ DETAILS: Final = (
     (r"it is switched off on the old unit", N_("it is switched off on the old unit")),
     (r"written without it, as decided", N_("written without it, as decided")),
     (r"left out, as decided", N_("left out, as decided")),
+    (r"it opens at all hours, as decided", N_("it opens at all hours, as decided")),
+    (r"it opens for ever, as decided", N_("it opens for ever, as decided")),
+    (r"its first day is past, so that it limits nothing any more", N_("its first day is past")),
+    (r"number (?P<a>\d+) on the new unit", N_("number %(a)s on the new unit")),
+    (
+        r"number (?P<a>\d+) on the new unit, which is typed before the PIN",
+        N_("number %(a)s on the new unit, which is typed before the PIN"),
+    ),
     (
         r"its hours go over midnight, and what that means on the old lock is not published",
         N_("its hours go over midnight, and what that means on the old lock is not published"),
