@@ -830,3 +830,15 @@ def test_weak_digits_are_never_suggested() -> None:
     found = [suggest(b"k" * 32, "unit", f"pin/{one}", pin_rules, ()) for one in range(300)]
     assert all(digits is not None and len(digits) == 6 and "0" not in digits for digits in found)
     assert not [digits for digits in found if digits is None or weak(digits) or digits.startswith("12")]
+
+
+@pytest.mark.parametrize("existing", ["merge", "replace"])
+def test_fingers_that_hang_on_a_code_do_not_get_the_rights_of_another_one(existing: Any) -> None:
+    ended = nuki_tail(end=nuki_date(2020, 1, 1))
+    target = nuki(nuki_code(9, DIGITS, name=b"Theirs", limited=True, tail=ended), fingers=[finger(9)])
+    plan = plan_of(ttlock(tt_code(DIGITS)), target, answered(pin__1="write"), existing=existing)
+    assert [(step.action, step.key) for step in plan.steps if step.kind == "pin"] == [
+        ("remove", "pin/9"), ("put", "pin/1"),
+    ]  # fmt: skip
+    assert plan.needs["put", "pin/1"] == (("remove", "pin/9"),), "without the one the other must not happen"
+    assert any("1 fingers of the new lock's own people" in line for line in plan.warnings)

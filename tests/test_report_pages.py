@@ -13,10 +13,12 @@ import papers
 import pytest
 from test_health import ttlock, unit_at
 
+from lockmigrate.model.report import NewPin
+from lockmigrate.model.secret import Secret
 from lockmigrate.operations.health import judge
 from lockmigrate.operations.report import gather
 from lockmigrate.report.health import render_health
-from lockmigrate.report.page import render
+from lockmigrate.report.page import render, render_pins
 from lockmigrate.report.texts import LANGUAGES
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -61,6 +63,14 @@ def pages() -> dict[str, str]:
     log = tuple(ttlock(seq, "wrong-code", 90 - seq) for seq in range(1, 29))
     backups = [unit_at(day, family="ttlock", log=log, battery_percent=99 - day) for day in range(1, 5)]
     made |= {f"health-{lang}": render_health(judge(backups), lang) for lang in LANGUAGES}
+    seen = gather([papers.backup(30)], [papers.restored(30)]).moves[0]
+    given = [
+        NewPin(record=record, digits=Secret("352282391"), old=Secret("48151623"), unit=seen.unit)
+        for record in seen.records
+        if record.kind == "pin"
+    ]
+    result = gather([papers.backup(30)], [])
+    made |= {f"pins-{lang}": render_pins(given, result, lang) for lang in LANGUAGES}
     return made
 
 
@@ -106,6 +116,6 @@ def test_pictures_can_be_taken_of_every_page(tmp_path: Path) -> None:
             f"<!doctype html><meta charset=utf-8><body style='margin:0;white-space:nowrap'>{''.join(frames)}</body>",
             encoding="utf-8",
         )
-        browse(tmp_path, f"--screenshot={picture}", f"--window-size={width * 6 + 16},1123", harness.as_uri())
+        browse(tmp_path, f"--screenshot={picture}", f"--window-size={width * len(pages()) + 16},1123", harness.as_uri())
         assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
         assert picture.stat().st_size > 50_000, "an empty page is smaller"

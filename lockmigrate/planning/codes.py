@@ -7,6 +7,7 @@ zone is right before a code with hours of the day is written, and where it canno
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -57,6 +58,11 @@ def plan_codes(
     # What goes goes first: by another time zone it would open at other hours meanwhile.
     draft.steps += [*gone, *settings.first, *codes.steps, *timers.steps, *settings.last, *key_steps]
     draft.needs |= codes.needs | timers.needs
+    lost = codes.fingers_lost([step for step in draft.steps if step.action == "remove"])
+    if lost:
+        draft.warnings.append(
+            f"{lost} fingers of the new lock's own people hang on codes that go or are replaced, and go with them"
+        )
     draft.warnings += missing_by_name(draft.records, policy)
     if codes.steps and unit.details.get("keypad", "") is None:
         draft.warnings.append(
@@ -103,8 +109,8 @@ class _Codes:
         self._held = {_digits(item): item for item in target.credentials if item.credential_type == "PIN"}
         same = source.lock.serial is not None and source.lock.serial == target.lock.serial
         fingers = [] if same else [item.linked_to for item in target.credentials if isinstance(item.linked_to, str)]
-        self._bearing = frozenset(fingers)
-        """Codes of the target that fingers hang on."""
+        self._bearing = Counter(fingers)
+        """Codes of the target that fingers hang on, and how many."""
         self._wanted: dict[str, str] = {}
         self._kept: set[str] = set()
         """Digits of target codes that the plan keeps or writes."""
@@ -243,6 +249,10 @@ class _Codes:
     def _refused(self, result: RecordResult, detail: str) -> RecordResult:
         refused = replace(result, outcome="refuse", reasons=("no-public-layout",), detail=detail)
         return replace(refused, outcome="skip") if overridden(refused, self._policy) == "skip" else refused
+
+    def fingers_lost(self, removed: list[Step]) -> int:
+        """Return how many fingers of the target go with codes that are taken away."""
+        return sum(self._bearing[step.key] for step in removed)
 
     @property
     def existing(self) -> list[str]:
