@@ -18,7 +18,7 @@ from lockmigrate.cli.options import (
     unit_options,
 )
 from lockmigrate.cli.progress import drain
-from lockmigrate.cli.session import clear_answers, opened, ring_for, targets, with_answers
+from lockmigrate.cli.session import load_answers, opened, ring_for, targets, with_answers
 from lockmigrate.errors import ConfigError
 from lockmigrate.model.results import BackupResult, ShowResult, VerifyResult
 from lockmigrate.operations.backup import BackupOptions, check_destination, read_names
@@ -160,7 +160,8 @@ async def verify(
     parsed = targets(target)[0] if target else None
     if decisions is not None and parsed is None:
         raise click.UsageError("--decisions is for a comparison with TARGET")
-    policy = Policy(existing="replace", decisions=clear_answers(decisions), now_utc=utc_now(), now_local=local_now())
+    answers = load_answers(decisions)
+    policy = Policy(existing="replace", now_utc=utc_now(), now_local=local_now())
     ring = ring_for(ctx, file=file, trust_once=trust_once)
     opened_file = await open_file(file, ring)
     remarks = list(age_remarks(opened_file, ring))
@@ -171,7 +172,7 @@ async def verify(
         remarks += [untold] if untold else []
     if parsed is None:
         return _beside(verify_file(opened_file), rehearsal, remarks)
-    policy = await with_answers(policy, decisions, ring)
+    policy = await with_answers(policy, answers, ring)
     async with opened(ctx, parsed) as lock:
         verified = await drain(verify_unit(lock, opened_file, Journal(ctx.common.config_dir), policy), ctx.common)
         return _beside(verified, rehearsal, remarks)

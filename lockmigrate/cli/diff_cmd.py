@@ -98,7 +98,7 @@ def _by_kind(records: tuple[DiffRecord, ...]) -> list[tuple[str, str]]:
     for item in records:
         kinds.setdefault(item.kind, []).append(item)
     return [
-        (KIND_WORDS.get(kind, kind), ", ".join([keys_text([item.key for item in found]), *_names(found)]))
+        (KIND_WORDS.get(kind, kind), " ".join([keys_text([item.key for item in found]), *_names(found)]))
         for kind, found in kinds.items()
     ]
 

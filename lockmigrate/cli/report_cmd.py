@@ -9,7 +9,7 @@ import click
 from msgspec.structs import replace
 
 from lockmigrate.cli.options import Context, common, complete_backups, opening_options
-from lockmigrate.cli.session import clear_answers, ring_for, with_answers
+from lockmigrate.cli.session import load_answers, ring_for, with_answers
 from lockmigrate.formats.files import check_out, write_whole
 from lockmigrate.model.report import HealthResult, ReportResult
 from lockmigrate.operations.health import judge
@@ -17,7 +17,7 @@ from lockmigrate.operations.keyring import Keyring
 from lockmigrate.operations.new_pins import new_pins as told_again
 from lockmigrate.operations.opening import Opened, open_file
 from lockmigrate.operations.report import gather, is_saved_result, read_saved
-from lockmigrate.planning.policy import Policy, sealed_decisions
+from lockmigrate.planning.policy import Policy
 from lockmigrate.report.texts import LANGUAGES
 
 _FILES = click.argument(
@@ -73,9 +73,9 @@ async def report(
     """
     if out is None and new_pins is None and not ctx.common.json:
         raise click.UsageError("-o OUT.html is missing; --json prints the contents without a page")
-    answers = clear_answers(decisions)
+    answers = load_answers(decisions)
     check_out(out, force=force)
-    check_out(new_pins, force=force)
+    check_out(new_pins, force=force, beside=out)
     saved = [read_saved(path) for path in files if is_saved_result(path)]
     opened = await open_all(ctx, [path for path in files if not is_saved_result(path)], trust_once)
     result = gather(opened, saved)
@@ -85,10 +85,9 @@ async def report(
         result = replace(result, page=str(out))
         write_whole(out, render(result, lang).encode("utf-8", "replace"), replace=force)
     if new_pins is not None:
-        ring = ring_for(ctx, file=decisions) if decisions is not None and sealed_decisions(decisions) else None
-        policy = Policy(decisions=answers)
-        if ring is not None:
-            policy = await with_answers(policy, decisions, ring)
+        policy = Policy(decisions=answers.decisions)
+        if answers.sealed is not None:
+            policy = await with_answers(policy, answers, ring_for(ctx, file=answers.path))
         pins = told_again(result, opened, policy.decisions)
         if not pins:
             return replace(result, warnings=(*result.warnings, "nobody got a new PIN: no page of new PINs was made"))

@@ -22,7 +22,7 @@ from lockmigrate.cli.options import (
     unit_options,
 )
 from lockmigrate.cli.progress import drain
-from lockmigrate.cli.session import clear_answers, opened, rest, ring_for, targets, with_answers
+from lockmigrate.cli.session import AnswersFile, load_answers, opened, rest, ring_for, targets, with_answers
 from lockmigrate.cli.words import say
 from lockmigrate.errors import Cancelled, ConfigError
 from lockmigrate.formats.files import check_out, write_whole
@@ -37,7 +37,7 @@ from lockmigrate.operations.rehearse import profile_digest, rehearse
 from lockmigrate.operations.restore import Prepared, Source, blocked, execute, prepare
 from lockmigrate.operations.vault_memory import is_rehearsed, remember_rehearsal
 from lockmigrate.operations.vault_upkeep import journal_note
-from lockmigrate.planning.policy import Policy, parse_with, sealed_decisions
+from lockmigrate.planning.policy import Policy, parse_with
 from lockmigrate.planning.skeleton import document
 from lockmigrate.profiles import load_profile
 from lockmigrate.protocols.clock import local_now, utc_now
@@ -82,13 +82,13 @@ def deciding(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _policy(ctx: Context, given: dict[str, Any]) -> Policy:
+def _policy(ctx: Context, given: dict[str, Any], answers: AnswersFile) -> Policy:
     return Policy(
         require_consent=load_policy(ctx.common.config_dir).require_consent,
         existing=given["existing"],
         with_=parse_with(given["with_"]),
         accept_look_alike=given["accept_look_alike"],
-        decisions=clear_answers(given["decisions"]),
+        decisions=answers.decisions,
         consent_ref=given["consent"],
         suggest=given["suggest"],
         keep_expired=given["keep_expired"],
@@ -134,13 +134,14 @@ async def plan(
       lockmigrate plan old.age profile:r503
       lockmigrate plan old.age profile:nuki --suggest --decisions-out ask.toml
     """
-    policy = _policy(ctx, decided)
+    answers = load_answers(decided["decisions"])
+    policy = _policy(ctx, decided, answers)
     check_out(decisions_out, force=force)
     on_paper = target.removeprefix("profile:") if target.startswith("profile:") else None
     parsed = None if on_paper is not None else targets(target)[0]
     ring = ring_for(ctx, file=file, trust_once=trust_once)
     opened_file = await open_file(file, ring)
-    policy = await with_answers(policy, decided["decisions"], ring)
+    policy = await with_answers(policy, answers, ring)
     if parsed is None:
         result = plan_for_profile(opened_file.source, on_paper or "", policy)
     else:
@@ -194,12 +195,13 @@ async def restore(
       lockmigrate restore old.age serial:///dev/ttyUSB0
       lockmigrate restore old.age serial:///dev/ttyUSB0 --confirm ttyUSB0 --json
     """
-    policy = _policy(ctx, decided)
+    answers = load_answers(decided["decisions"])
+    policy = _policy(ctx, decided, answers)
     (parsed,) = targets(target)
     ring = ring_for(ctx, file=file, trust_once=trust_once)
     opened_file = await open_file(file, ring, accept_drift=accept_drift)
     opened_file.insist()
-    policy = await with_answers(policy, decided["decisions"], ring)
+    policy = await with_answers(policy, answers, ring)
     if not dry_run:
         _insist_on_age(opened_file, ring, accepted=accept_stale)
     rehearsal = await _rehearsed(ctx, opened_file.source, skip=skip_rehearsal or dry_run)
@@ -350,16 +352,16 @@ async def migrate(
       lockmigrate migrate sim://r503/full sim://r503/empty
       lockmigrate migrate serial:///dev/ttyUSB0 serial:///dev/ttyUSB0 -o old.age
     """
-    policy = _policy(ctx, decided)
+    answers = load_answers(decided["decisions"])
+    policy = _policy(ctx, decided, answers)
     first, second = targets(old, new)
     if old == new and not first.simulated and not ask.on_terminal():
         raise ConfigError(
             f"old and new unit are on the same port, {old}, and nobody is there to change them over",
             hint="run backup, change the module, then run restore",
         )
-    sealed = decided["decisions"] if decided["decisions"] and sealed_decisions(decided["decisions"]) else None
-    if sealed is not None:
-        policy = await with_answers(policy, sealed, ring_for(ctx, file=sealed))
+    if answers.sealed is not None:
+        policy = await with_answers(policy, answers, ring_for(ctx, file=answers.path))
     if dry_run:
         async with opened(ctx, first) as lock:
             source = source_in_memory(await drain(read_unit(lock), ctx.common))

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -16,11 +17,18 @@ from lockmigrate.cli import ask
 from lockmigrate.cli.options import Context
 from lockmigrate.cli.runner import note_target
 from lockmigrate.cli.words import clean, say, to_stderr
-from lockmigrate.errors import ConfigError, LockmigrateError, WrongKeyError
+from lockmigrate.errors import BackupError, ConfigError, LockmigrateError, WrongKeyError
 from lockmigrate.formats import age
 from lockmigrate.formats.backup import read_backup
 from lockmigrate.operations.keyring import KeyChoice, Keyring, is_symmetric
-from lockmigrate.planning.policy import Decisions, Policy, parse_decisions, read_decisions, sealed_decisions
+from lockmigrate.planning.policy import (
+    Decisions,
+    Policy,
+    clear_decisions,
+    decisions_bytes,
+    is_sealed,
+    parse_decisions,
+)
 from lockmigrate.protocols import Lock, Resting
 from lockmigrate.targets import Access, Target, open_target, parse_target
 from lockmigrate.targets_ble import LISTEN_S
@@ -180,27 +188,44 @@ def _first_use(folder: Path) -> str:
     return passphrase
 
 
-async def with_answers(policy: Policy, path: Path | None, ring: Keyring) -> Policy:
-    """Return a policy with the answers of a decisions file that is sealed; those of one in clear are in it already.
+@dataclass(frozen=True, slots=True)
+class AnswersFile:
+    """A decisions file as it was read, once."""
 
-    Raises:
-        ConfigError: the file cannot be read, or is no decisions file.
-        WrongKeyError, BackupError: none of the keys opens it, or it was changed.
-    """
-    sealed = sealed_decisions(path) if path is not None else None
-    if path is None or sealed is None:
-        return policy
-    identities, passphrase = await ring.identities_for(path, sealed)
-    data = await asyncio.to_thread(age.decrypt_bytes, sealed, identities=identities, passphrase=passphrase)
-    return replace(policy, decisions=parse_decisions(data, path))
+    path: Path | None = None
+    sealed: bytes | None = None
+    """Where it is sealed with age."""
+    decisions: Decisions = field(default_factory=Decisions)
+    """Where it is in clear."""
 
 
-def clear_answers(path: Path | None) -> Decisions:
-    """Read a decisions file in clear; one that is sealed waits for the keys (`with_answers`).
+def load_answers(path: Path | None) -> AnswersFile:
+    """Read a decisions file; one that is sealed waits for the keys.
 
     Raises:
         ConfigError: it cannot be read, or is no decisions file.
     """
-    if path is None or sealed_decisions(path) is not None:
-        return Decisions()
-    return read_decisions(path)
+    if path is None:
+        return AnswersFile()
+    data = decisions_bytes(path)
+    if is_sealed(data):
+        return AnswersFile(path, data)
+    return AnswersFile(path, None, clear_decisions(data, path))
+
+
+async def with_answers(policy: Policy, answers: AnswersFile, ring: Keyring) -> Policy:
+    """Return a policy with the answers of a decisions file, whose seal is opened if it has one.
+
+    Raises:
+        ConfigError: it is no decisions file.
+        WrongKeyError, BackupError: none of the keys opens it, or it was changed.
+    """
+    if answers.sealed is None or answers.path is None:
+        return replace(policy, decisions=answers.decisions)
+    try:
+        identities, passphrase = await ring.identities_for(answers.path, answers.sealed)
+        data = await asyncio.to_thread(age.decrypt_bytes, answers.sealed, identities=identities, passphrase=passphrase)
+    except (BackupError, WrongKeyError) as error:
+        message = f"the decisions file {answers.path} cannot be opened: {error.message}"
+        raise type(error)(message, hint=error.hint, code=error.code) from None
+    return replace(policy, decisions=parse_decisions(data, answers.path))

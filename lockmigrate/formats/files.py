@@ -151,14 +151,16 @@ def _exists(path: Path) -> FileTrouble:
     return FileTrouble(f"{path} exists already", hint="choose another name", code="file-exists")
 
 
-def check_out(out: Path | None, *, force: bool) -> None:
-    """Fail before a passphrase is asked for if a file could not be written; None is no file.
+def check_out(out: Path | None, *, force: bool, beside: Path | None = None) -> None:
+    """Fail before a passphrase is asked for if a file could not be written; None is no file, `beside` another one.
 
     Raises:
         FileTrouble: it exists already, or its folder does not.
     """
     if out is None:
         return
+    if beside is not None and out.resolve() == beside.resolve():
+        raise FileTrouble(f"{out} cannot be both files", hint="give them two names", code="file-exists")
     if not out.parent.is_dir():
         raise FileTrouble(f"there is no folder {out.parent}", hint="make it first", code="no-folder")
     if out.exists() and not force:

@@ -33,6 +33,7 @@ class NukiAdopter:
     dates: Literal["utc", "local"] = "utc"
     earliest = "1000-01-01T00:00:00Z"
     latest = "9999-12-31T23:59:59Z"
+    full = False
     holds: Mapping[Kind, Holds] = {"pin": Holds(week_windows=1, disabled=True, name_bytes=CODE_NAME_BYTES)}
 
     def build(self, kind: Kind, wanted: Wanted) -> Adopted:

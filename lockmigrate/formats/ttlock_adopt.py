@@ -32,6 +32,7 @@ class TTLockAdopter:
     earliest = "2000-01-01T00:00"
     latest = "2099-12-31T23:58"
     """A year is one byte; a minute later is what "always" is written as (section 3)."""
+    full = False
     holds: Mapping[Kind, Holds] = {"pin": Holds(), "card": Holds()}
 
     def build(self, kind: Kind, wanted: Wanted) -> Adopted:

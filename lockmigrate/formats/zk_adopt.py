@@ -51,10 +51,13 @@ class ZkAdopter:
     def __init__(self, target: Snapshot) -> None:
         self._width: Width = record_bytes_of(target)
         room = NAME_USABLE_BYTES[self._width]
-        person = Holds(disabled=True, name_bytes=room, dates=False)
+        person = Holds(disabled=self._width != 16, name_bytes=room, dates=False)
         self.holds: Mapping[Kind, Holds] = {"pin": person} if self._width == 16 else {"pin": person, "card": person}
         held = [(int(user.origin["user_index"]), user) for user in target.users]
-        self._taken = {uid for uid, _ in held}
+        # An id that is a number, and fingers of nobody, take that number too.
+        ids = (user.external_id for _, user in held if isinstance(user.external_id, str))
+        self._taken = {uid for uid, _ in held} | {int(text) for text in ids if text.isascii() and text.isdigit()}
+        self._taken |= {int(item.origin["user_index"]) for item in target.credentials if "user_index" in item.origin}
         self._here: dict[bytes, int] = {}
         """What an earlier run may have written: a record but for its number and id, to its number."""
         for uid, user in held:
@@ -63,14 +66,19 @@ class ZkAdopter:
                 self._here.setdefault(self._blank(raw), uid)
         self._next = 1
 
+    @property
+    def full(self) -> bool:
+        """Whether all numbers are taken."""
+        while self._next in self._taken:
+            self._next += 1
+        return self._next > MOST_USERS
+
     def build(self, kind: Kind, wanted: Wanted) -> Adopted:
         """Return the person; see `Adopter`."""
         blank = self._record(kind, wanted, 0)
         uid = self._here.get(self._blank(blank))
         if uid is None:
-            while self._next in self._taken:
-                self._next += 1
-            uid = self._next
+            uid = MOST_USERS if self.full else self._next
         self._taken.add(uid)
         record = self._record(kind, wanted, uid)
         data = PinData(digits=Secret(wanted.value)) if kind == "pin" else CardData(number=Secret(wanted.value))

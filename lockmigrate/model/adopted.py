@@ -105,6 +105,11 @@ class Adopter(Protocol):
     holds: Mapping[Kind, Holds]
     """Kinds that can be written at all."""
 
+    @property
+    def full(self) -> bool:
+        """Whether there is no number left for another record."""
+        ...
+
     def build(self, kind: Kind, wanted: Wanted) -> Adopted:
         """Return the record.
 

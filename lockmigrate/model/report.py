@@ -44,6 +44,7 @@ class RecordSeen(Struct, frozen=True, kw_only=True):
     done: bool = False
     new_pin: bool = False
     """It has another PIN on the new unit: somebody has to be told."""
+    pin_check: str | None = None
     follows: str | None = None
     name: str | None = None
     number: str | None = None

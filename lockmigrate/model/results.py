@@ -49,6 +49,8 @@ class RecordResult(Struct, frozen=True, kw_only=True):
     """Equal on the target already, nothing to write."""
     new_pin: bool = False
     """It gets a PIN that is not the old one: somebody has to be told."""
+    pin_check: str | None = None
+    """By what that PIN is known again to who has the backup: an HMAC under its key, 8 hexadecimal digits."""
     follows: str | None = None
     """The record whose fate it shares: a PIN in a user's record, a finger of a user who is not written."""
 

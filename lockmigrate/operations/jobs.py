@@ -24,7 +24,7 @@ from lockmigrate.errors import ConfigError, FileTrouble
 from lockmigrate.formats.files import exists, file_trouble, read_whole, write_whole
 from lockmigrate.model.job_results import StepName
 from lockmigrate.operations.backup import read_names
-from lockmigrate.planning.policy import read_decisions, sealed_decisions
+from lockmigrate.planning.policy import clear_decisions, decisions_bytes, is_sealed
 
 JOB_FILE: Final = "job.toml"
 NOTES_FILE: Final = "steps.json"
@@ -210,9 +210,10 @@ def add_door(job: Job, door: Door, *, names: Path | None = None, decisions: Path
         read_names(names)
         copies[NAMES_FILE] = _bytes(names)
     if decisions is not None:
-        if sealed_decisions(decisions) is None:
-            read_decisions(decisions)
-        copies[DECISIONS_FILE] = _bytes(decisions)
+        data = decisions_bytes(decisions)
+        if not is_sealed(data):
+            clear_decisions(data, decisions)
+        copies[DECISIONS_FILE] = data
     kept = [item for item in job.file.door if _plain(item.name) != _plain(door.name)]
     at = next((index for index, item in enumerate(job.file.door) if _plain(item.name) == _plain(door.name)), len(kept))
     file = msgspec.structs.replace(job.file, door=(*kept[:at], door, *kept[at:]))

@@ -31,7 +31,7 @@ def plan_between(
             fitted=fitted(mine, target),
             adopter=adopter(mine, target),
         )
-        return told(plan, given) if given else plan
+        return told(plan, source, given) if given else plan
 
     first = planned({})
     given = renewals(first, source, target, unit, policy)

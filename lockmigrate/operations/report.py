@@ -269,6 +269,7 @@ def _seen(record: RecordResult, whose: _Whose | None) -> RecordSeen:
         detail=record.detail,
         done=record.done,
         new_pin=record.new_pin,
+        pin_check=record.pin_check,
         follows=record.follows,
         name=whose.name if whose else None,
         number=whose.number if whose else None,

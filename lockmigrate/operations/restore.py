@@ -187,7 +187,7 @@ async def execute(
             else:
                 steps[step.key] = step
         if steps:
-            journal.note_all("started", steps, **ident)
+            journal.note_all("started", map(_noted, steps.values()), **ident)
             bearer = {key: step for step in steps.values() for key in (step.key, *step.also)}
             async for done in lock.write(steps.values()):
                 step = bearer[done.key]
@@ -196,7 +196,7 @@ async def execute(
                 if done.key == step.key and done.status not in ("written", "removed"):
                     failed.add(step_id(step))
                 if done.key == step.key and _certain(step, done):
-                    journal.note("confirmed", key=step.key, **ident)
+                    journal.note("confirmed", key=_noted(step), **ident)
         moved += sum(len(step.value) for step in steps.values() if isinstance(step.value, bytes))
         yield Progress(stage="restore", done=number, total=total, size_bytes=moved)
     put |= _shaken(plan, failed)
@@ -271,6 +271,11 @@ def _shaken(plan: Plan, failed: set[StepId]) -> dict[str, Done]:
         for record in plan.records
         if record.done and not failed.isdisjoint(plan.needs.get(("put", record.key), ()))
     }
+
+
+def _noted(step: Step) -> str:
+    """Return the key under which the journal notes a step; what goes is the unit's own, not the backup's."""
+    return f"held/{step.key}" if step.action == "remove" else step.key
 
 
 def _certain(step: Step, done: Done) -> bool:

@@ -22,7 +22,7 @@ from lockmigrate.planning.codes import plan_codes
 from lockmigrate.planning.cross_codes import KINDS, Codes
 from lockmigrate.planning.cross_hand import ByHand, rest
 from lockmigrate.planning.cross_people import People
-from lockmigrate.planning.cross_shape import joined
+from lockmigrate.planning.cross_shape import WRITTEN, joined
 from lockmigrate.planning.cross_shared import Shared
 from lockmigrate.planning.doors import WAYS, Doors, Member
 from lockmigrate.planning.draft import Draft
@@ -201,7 +201,10 @@ def _on_top(mine: RecordResult, theirs: RecordResult) -> RecordResult:
     """Put what the target's family says of a record on top of what was said before."""
     reasons = tuple(dict.fromkeys((*mine.reasons, *theirs.reasons)))
     detail = joined((mine.detail, theirs.detail))
-    if theirs.outcome == "copy":
-        outcome = "adjust" if theirs.reasons else mine.outcome
+    if theirs.outcome in WRITTEN:
+        outcome = "adjust" if theirs.reasons or theirs.outcome == "adjust" else mine.outcome
         return replace(mine, outcome=outcome, reasons=reasons, detail=detail, done=theirs.done, proof=theirs.proof)
-    return replace(theirs, reasons=tuple(dict.fromkeys((*theirs.reasons, *mine.reasons))), new_pin=False)
+    reasons = tuple(dict.fromkeys((*theirs.reasons, *mine.reasons)))
+    return replace(
+        mine, outcome=theirs.outcome, reasons=reasons, detail=theirs.detail, new_pin=False, pin_check=None, proof=None
+    )

@@ -24,7 +24,7 @@ from lockmigrate.planning.cross_shape import WRITTEN, Shape
 from lockmigrate.planning.cross_times import NO_ZONE, fit_dates, fit_week
 from lockmigrate.planning.doors import UNKNOWN
 from lockmigrate.planning.limits import both, own_limits
-from lockmigrate.planning.new_pins import suggestions
+from lockmigrate.planning.new_pins import check_of, suggestions
 from lockmigrate.planning.people_parts import DOUBTS, doubts_of
 from lockmigrate.planning.pins import unfit
 from lockmigrate.planning.policy import CARD_RULES, PIN_REASONS, Answer, Choice, Decisions, Policy
@@ -122,6 +122,11 @@ class Codes:
         """Whether the target takes any of these kinds of records at all."""
         return any(self._takes(kind) for kind in KINDS.values())
 
+    @property
+    def undated(self) -> bool:
+        """Whether the target limits nobody to dates."""
+        return self._adopter is not None and not any(holds.dates for holds in self._adopter.holds.values())
+
     def limits_of(self, item: Credential) -> Limits:
         """Return everything that limits a credential."""
         return both(own_limits(self._schedules, item), self._people.limits_of(item.user))
@@ -141,6 +146,8 @@ class Codes:
         if not self._takes(kind) or adopter is None:
             shape.question(*self._why_not(kind))
             return shape.settled()
+        if adopter.full:
+            shape.question("capacity", "all numbers of the new unit are taken")
         holds, limits = adopter.holds[kind], self.limits_of(item)
         if not holds.dates:
             dated, limits = limits.dated, self._from_now(limits)
@@ -170,7 +177,7 @@ class Codes:
         made = adopter.build(kind, wanted)
         more = self._more(adopter, kind, made.record, wanted, limits, result)
         if more is not None:
-            return replace(result, outcome="refuse", reasons=(TIME,), detail=more, new_pin=False)
+            return replace(result, outcome="refuse", reasons=(TIME,), detail=more, new_pin=False, pin_check=None)
         if only_held and not (result.new_pin and made.record in self._held):
             return replace(result, outcome="needs_input")
         self.adopted[item.key] = made
@@ -294,7 +301,8 @@ class Codes:
             self.chosen.add(item.key)
         for reason in reasons:
             shape.change(reason, NEW_PIN)
-        shape.result = replace(shape.result, new_pin=True)
+        check = check_of(self._source, item.key, shape.value)
+        shape.result = replace(shape.result, new_pin=True, pin_check=check)
 
     def _renew(self, shape: Shape, item: Credential, value: object) -> str | None:
         """Give a record another PIN; returns why that is not possible."""
@@ -321,6 +329,9 @@ class Codes:
         number = int(text) if text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS else None
         if not isinstance(item.data, CardData) or number is None:
             shape.question("card-number-rule", "its number is no number")
+            return
+        if not number:
+            shape.question("card-number-rule", "0 is the number of no card")
             return
         if number > U32 or item.data.number_rule == "u64be":
             shape.refuse("card-too-long", _LONG, final=True)

@@ -98,10 +98,10 @@ class Shape:
     def settled(self) -> RecordResult:
         """Return what becomes of it."""
         if self.stopped:
-            return replace(self.result, new_pin=False)
+            return replace(self.result, new_pin=False, pin_check=None)
         if any(item.key == self.result.key and item.choice == "skip" for item in self.policy.decisions.answer):
             said = tuple(code for code, _ in (*self.refused, *self.asked)) or ("as-decided",)
-            return replace(self.result, outcome="skip", reasons=said, detail=LEFT_OUT, new_pin=False)
+            return replace(self.result, outcome="skip", reasons=said, detail=LEFT_OUT, new_pin=False, pin_check=None)
         if not (self.asked or self.refused):
             return self.result
         return replace(
@@ -110,6 +110,7 @@ class Shape:
             reasons=tuple(dict.fromkeys(code for code, _ in (*self.refused, *self.asked))),
             detail=joined(detail for _, detail in (*self.refused, *self.asked)),
             new_pin=False,
+            pin_check=None,
         )
 
 

@@ -37,7 +37,7 @@ class Shared:
 
     def __init__(self, source: Snapshot, people: People, codes: Codes, fates: dict[str, RecordResult]) -> None:
         self._source, self._people, self._fates = source, people, fates
-        self._named, self._lapsed = codes.named, codes.lapsed
+        self._named, self._lapsed, self._undated = codes.named, codes.lapsed, codes.undated
         self._groups = {group.key: group for group in source.groups}
         self.bearers: dict[str, list[str]] = {}
         """Record to those that its step carries too."""
@@ -83,13 +83,14 @@ class Shared:
         fate = self._fates.get(holder)
         if fate is None:
             return RecordResult(key=limit.key, kind="schedule", outcome="skip", reasons=("user-missing",))
-        result = replace(
-            fate, key=limit.key, kind="schedule", detail=None, follows=fate.follows or holder, new_pin=False
-        )
+        result = RecordResult(
+            key=limit.key, kind="schedule", outcome=fate.outcome, reasons=fate.reasons, proof=fate.proof,
+            done=fate.done, follows=fate.follows or holder,
+        )  # fmt: skip
         if fate.outcome not in WRITTEN:
             return result
         dropped = tuple(reason for reason in fate.reasons if reason in _OF_DROPPED)
-        if dropped and limit.kind != "YearDay":
+        if dropped and (limit.kind != "YearDay" or self._undated):
             return replace(result, outcome="skip", reasons=dropped, detail=_DROPPED, done=False, proof=None)
         if holder in self._lapsed:
             return replace(result, outcome="skip", reasons=("expired",), detail=_LAPSED, done=False, proof=None)

@@ -17,6 +17,7 @@ from lockmigrate.planning.pins import unfit
 USUAL_DIGITS: Final = 6
 """Ours: a million possibilities, where the unit leaves the length open."""
 MOST_TRIES: Final = 10_000
+_CHECK_SALT: Final = b"lockmigrate/new-pin/1"
 _SALT: Final = b"lockmigrate/suggested-pin/1"
 
 
@@ -63,6 +64,17 @@ def suggestions(snapshot: Snapshot, unit: str, capability: CredentialCapability 
             found[record] = digits
             avoid.add(digits)
     return found
+
+
+def check_of(snapshot: Snapshot, record: str, digits: str) -> str | None:
+    """Return by what a new PIN is known again: an HMAC under the backup's own key, cut to 8 hexadecimal digits
+    (neutral-format 7); None where the backup keeps no key.
+    """
+    key = snapshot.metadata.suggestion_key
+    if not isinstance(key, Secret):
+        return None
+    said = "\0".join((record, digits)).encode()
+    return hmac.digest(key.reveal_bytes(), _CHECK_SALT + b"\0" + said, hashlib.sha256).hex()[:8]
 
 
 def weak(digits: str) -> bool:

@@ -23,6 +23,10 @@ from lockmigrate.model.records import LOSS_CODES
 from lockmigrate.model.results import RecordResult
 
 Choice = Literal["write", "skip", "override", "suggest", "value"]
+MAX_DECISIONS_BYTES: Final = 4_000_000
+"""Ours: answers for ten thousand people have a quarter of it."""
+GUARDS: Final = ("firmware-older",)
+"""What `[guards]` may answer."""
 CHOICES: Final[tuple[Choice, ...]] = get_args(Choice)
 CARD_RULES: Final = ("same", "reversed")
 """How the target shows a card that the old unit shows by a number: by the same number, or by its bytes in the other
@@ -115,9 +119,18 @@ def read_decisions(path: Path) -> Decisions:
     Raises:
         ConfigError: it cannot be read, is sealed, is not TOML, or holds something unknown.
     """
-    data = _bytes_of(path)
+    data = decisions_bytes(path)
     if is_sealed(data):
         raise ConfigError(f"the decisions file {path} is sealed", hint="plan, restore, migrate and verify can open it")
+    return clear_decisions(data, path)
+
+
+def clear_decisions(data: bytes, path: Path) -> Decisions:
+    """Parse a decisions file that lies in clear at `path`; one that holds a PIN has to be its owner's alone.
+
+    Raises:
+        ConfigError: it is not, is not TOML, or holds something unknown.
+    """
     decisions = parse_decisions(data, path)
     if any(item.holds_pin for item in decisions.answer) and not _private(path):
         raise ConfigError(
@@ -125,16 +138,6 @@ def read_decisions(path: Path) -> Decisions:
             hint=f"chmod 600 {shlex.quote(str(path))}, or seal it with age",
         )
     return decisions
-
-
-def sealed_decisions(path: Path) -> bytes | None:
-    """Return the bytes of a decisions file that is sealed with age; None for one in clear.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    data = _bytes_of(path)
-    return data if is_sealed(data) else None
 
 
 def _masked(text: str) -> str:
@@ -147,11 +150,20 @@ def is_sealed(data: bytes) -> bool:
     return data.startswith((b"age-encryption.org/", b"-----BEGIN AGE ENCRYPTED FILE"))
 
 
-def _bytes_of(path: Path) -> bytes:
+def decisions_bytes(path: Path) -> bytes:
+    """Read a decisions file, once: it may be a pipe.
+
+    Raises:
+        ConfigError: it cannot be read, or is too large for one.
+    """
     try:
-        return path.read_bytes()
+        with path.open("rb") as stream:
+            data = stream.read(MAX_DECISIONS_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"cannot read the decisions file {path}: {error.strerror}") from None
+    if len(data) > MAX_DECISIONS_BYTES:
+        raise ConfigError(f"the decisions file {path} is larger than any")
+    return data
 
 
 def parse_decisions(data: bytes, path: Path) -> Decisions:
@@ -161,12 +173,17 @@ def parse_decisions(data: bytes, path: Path) -> Decisions:
         ConfigError: it is not TOML, or holds something unknown.
     """
     try:
-        document: dict[str, Any] = tomllib.loads(data.decode("utf-8"))
+        document: dict[str, Any] = tomllib.loads(data.decode("utf-8-sig"))
         decisions = msgspec.convert(document, Decisions)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):
-        raise ConfigError(f"the decisions file {path} is not TOML") from None
     except msgspec.ValidationError as error:
         raise ConfigError(f"the decisions file {path}: {_masked(str(error))}", hint=_FORM) from None
+    except (ValueError, RecursionError):  # its own error, bytes that are no text, a number without an end
+        raise ConfigError(f"the decisions file {path} is not TOML") from None
+    for name in decisions.guards:
+        if name not in GUARDS:
+            raise ConfigError(
+                f'the decisions file {path}: no guard is called "{_masked(name)}"', hint=f"there is {', '.join(GUARDS)}"
+            )
     for item in decisions.answer:
         if item.reason is not None and item.reason not in LOSS_CODES:
             near = difflib.get_close_matches(item.reason, LOSS_CODES, n=1)
@@ -189,7 +206,7 @@ def unsettled(policy: Policy, records: Iterable[RecordResult]) -> list[str]:
     still = [record for record in by_key.values() if record.outcome in ("needs_input", "refuse")]
     for item in policy.decisions.answer:
         if item.key is not None and item.key not in by_key:
-            said.append(f'decisions: no record is called "{item.key}"')
+            said.append(f'decisions: no record is called "{_masked(item.key)}"')
         elif item.key is not None and by_key[item.key] in still:
             said.append(f'decisions: "{item.choice}" does not settle {item.key}')
         elif item.key is not None and item.choice != "skip" and _unasked(by_key[item.key]):

@@ -12,7 +12,7 @@ from lockmigrate.model.document import Snapshot
 from lockmigrate.model.records import PinData
 from lockmigrate.model.results import RecordResult, Unit
 from lockmigrate.planning.draft import Plan
-from lockmigrate.planning.new_pins import suggestions
+from lockmigrate.planning.new_pins import check_of, suggestions
 from lockmigrate.planning.pins import unfit
 from lockmigrate.planning.policy import PIN_REASONS, Choice, Policy, decided
 
@@ -61,7 +61,9 @@ def renewals(plan: Plan, source: Snapshot, target: Snapshot, unit: Unit, policy:
     found: dict[str, Renewal] = {}
     for record, reasons in open_:
         key = record.key if record.key in pins else bearers[record.key]
-        answer = decided(replace(record, reasons=reasons), policy, SUITS)
+        # In a terminal the question is the person's, and the answer may name either.
+        answer = next((item for item in policy.decisions.answer if item.key == key and item.choice in SUITS), None)
+        answer = answer or decided(replace(record, reasons=reasons), policy, SUITS)
         if answer is not None and answer.choice == "value":
             digits = answer.value if isinstance(answer.value, str) else ""
             spent = answer.key is None and any(other.new_pin for other in plan.records)
@@ -69,7 +71,7 @@ def renewals(plan: Plan, source: Snapshot, target: Snapshot, unit: Unit, policy:
                 continue
         else:
             digits = suggested.get(key, "")
-            if answer is None and digits not in held:
+            if (answer is None and digits not in held) or digits in taken:
                 continue
         if digits and not unfit(digits, capability):
             taken.add(digits)
@@ -78,7 +80,7 @@ def renewals(plan: Plan, source: Snapshot, target: Snapshot, unit: Unit, policy:
     return found
 
 
-def told(plan: Plan, given: Mapping[str, Renewal]) -> Plan:
+def told(plan: Plan, source: Snapshot, given: Mapping[str, Renewal]) -> Plan:
     """Say in a plan that was made with new PINs which records have them."""
 
     def marked(record: RecordResult) -> RecordResult:
@@ -87,7 +89,8 @@ def told(plan: Plan, given: Mapping[str, Renewal]) -> Plan:
             return record
         reasons = tuple(dict.fromkeys((*renewal.reasons, *record.reasons)))
         detail = "; ".join(dict.fromkeys(part for part in (record.detail, NEW_PIN) if part))
-        return replace(record, outcome="adjust", reasons=reasons, detail=detail, new_pin=True)
+        check = check_of(source, record.key, renewal.digits)
+        return replace(record, outcome="adjust", reasons=reasons, detail=detail, new_pin=True, pin_check=check)
 
     return Plan(
         records=tuple(marked(record) for record in plan.records),
@@ -97,10 +100,16 @@ def told(plan: Plan, given: Mapping[str, Renewal]) -> Plan:
         overwrites=plan.overwrites,
         blocked_by=plan.blocked_by,
         losses=plan.losses,
-        warnings=plan.warnings,
+        warnings=tuple(line for line in plan.warnings if not _settled(line, plan, given)),
         needs=plan.needs,
         sample=plan.sample,
     )
+
+
+def _settled(line: str, plan: Plan, given: Mapping[str, Renewal]) -> bool:
+    """Whether a remark says that an answer changes nothing, which has given a PIN."""
+    keys = {key for record in plan.records if record.key in given for key in (record.key, record.follows) if key}
+    return line.startswith("decisions: nothing is asked about ") and any(f"about {key}," in line for key in keys)
 
 
 def _digits(item: object) -> str:

@@ -89,7 +89,7 @@ def document(decisions: Decisions, records: Sequence[RecordResult], blocked_by: 
         lines += [*_given(answer), ""]
     answered = {answer.reason for answer in decisions.answer}
     given = {answer.key for answer in decisions.answer}
-    fresh = [record for record in records if record.new_pin and record.key not in given]
+    fresh = [record for record in records if record.new_pin and not {record.key, record.follows} & given]
     for reason in dict.fromkeys(reason for record in fresh for reason in _each(record.reasons)[:1]):
         if reason in PIN_REASONS and reason not in answered:
             lines += ["[[answer]]", f'reason = "{reason}"', 'choice = "suggest"', ""]
