@@ -21,6 +21,7 @@ from rich.cells import cell_len
 from lockmigrate import cli as shell
 from lockmigrate.cli import ask, failure, parts, progress, reasons, render, runner, screens, tables
 from lockmigrate.cli.completion import TargetBashComplete, backups
+from lockmigrate.cli.danger import danger_lines
 from lockmigrate.cli.options import Common, Context, KeyOptions, UnitOptions, common, key_options, unit_options
 from lockmigrate.cli.words import clean
 from lockmigrate.errors import (
@@ -672,7 +673,7 @@ def test_a_script_names_the_unit_or_ends_at_once() -> None:
 
 def test_a_person_types_the_unit_after_reading_what_happens(terminal: Any, capsys: pytest.CaptureFixture[str]) -> None:
     terminal("00417", "00418", "")
-    ask.confirm_unit("00417", None, screens.danger_lines(msg(ALL["plan"], removals=("fingerprint/7",)), "before.age"))
+    ask.confirm_unit("00417", None, danger_lines(msg(ALL["plan"], removals=("fingerprint/7",)), "before.age"))
     err = capsys.readouterr().err
     assert "This replaces the records on R503 (simulated) serial 00417" in err
     assert "remove 1 record: fingerprint/7" in err

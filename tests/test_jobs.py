@@ -157,6 +157,8 @@ def test_a_refused_plan_waits_for_its_decisions_and_nothing_is_written(bench: Be
     assert (plan["state"], plan["exit"], plan["code"]) == ("failed", 10, "plan-blocked")
     assert check(json.loads((bench.folder / "A" / "plan.json").read_text()))["executable"] is False
     assert "decisions.toml" in bench.next("A")
+    questions = (bench.folder / "A" / "questions.toml").read_text(encoding="utf-8")
+    assert tomllib.loads(questions)["answer"][0]["reason"] == "capacity"
     assert bench.states("A")[2:] == ["waiting", "waiting"]
     (bench.folder / "A" / "decisions.toml").write_text('[[answer]]\nreason = "capacity"\nchoice = "skip"\n')
     assert bench.states("A")[1] == "changed"

@@ -202,3 +202,41 @@ def test_between_locks_of_one_family_a_pin_in_the_way_is_renewed_too(desk: Desk)
     desk.run("report", str(file), str(base / "restored.json"), "--new-pins", str(base / "pins.html"))
     (told,) = re.findall(r"<strong[^>]*>(\d+)</strong>", (base / "pins.html").read_text(encoding="utf-8"))
     assert told in new.read_text(encoding="utf-8")
+
+
+def test_an_answer_to_a_record_that_is_not_there_stops_a_restore(desk: Desk) -> None:
+    base = desk.base
+    file, state = base / "old.age", base / "new.state"
+    target = f"sim://nuki/empty?state={state}"
+    desk.run("backup", SOURCE, "-o", str(file))
+    answers = base / "answers.toml"
+    answers.write_text('[[answer]]\nkey = "pin/1, pin/2"\nchoice = "skip"\n', encoding="utf-8")
+    desk.run("restore", str(file), target, "--suggest", "--decisions", str(answers), expect=2)
+    assert 'no record is called "pin/1, pin/2"' in desk.said
+    assert not state.exists() or not _codes(state), "whoever was to be left out would get in"
+
+
+def test_a_choice_of_a_value_without_one_is_no_suggestion(desk: Desk) -> None:
+    file, answers = desk.base / "old.age", desk.base / "answers.toml"
+    desk.run("backup", SOURCE, "-o", str(file))
+    answers.write_text('[[answer]]\nkey = "pin/1"\nchoice = "value"\n', encoding="utf-8")
+    said = desk.run("plan", str(file), "sim://nuki/empty", "--decisions", str(answers), "--json", expect=10)
+    (record,) = [item for item in json.loads(said)["records"] if item["key"] == "pin/1"]
+    assert (record["outcome"], record["new_pin"]) == ("needs_input", False)
+    assert "needs a line value" in record["detail"]
+
+
+def test_whose_card_does_not_move_is_on_the_customers_paper_with_a_name(desk: Desk) -> None:
+    base = desk.base
+    file, state, names = base / "old.age", base / "new.state", base / "names.csv"
+    target = f"sim://nuki/empty?state={state}"
+    names.write_text("card/1,Fatma\n", encoding="utf-8")
+    desk.run("backup", "sim://ttlock/full?passcodes=1&cards=1&fingers=0", "-o", str(file), "--names", str(names))
+    answers = base / "answers.toml"
+    desk.run("plan", str(file), target, "--suggest", "--decisions-out", str(answers), expect=10)
+    restored = desk.run("restore", str(file), target, "--decisions", str(answers), "--json")
+    (base / "restored.json").write_text(restored, encoding="utf-8")
+    desk.run("report", str(file), str(base / "restored.json"), "-o", str(base / "r.html"))
+    page = (base / "r.html").read_text(encoding="utf-8")
+    at = page.index("Whose PIN, card or finger does not move")
+    assert "Fatma" in page[at : at + 800]

@@ -19,7 +19,7 @@ from lockmigrate.cli.words import counted, say
 from lockmigrate.errors import ConfigError
 from lockmigrate.model.job_results import DoorSeen, JobResult, StepName, StepSeen
 from lockmigrate.model.results import BackupResult, Result
-from lockmigrate.operations.job_steps import Outcome, Work, insist_on_unit, run_door, see_job
+from lockmigrate.operations.job_steps import QUESTIONS_FILE, Outcome, Work, insist_on_unit, run_door, see_job
 from lockmigrate.operations.jobs import STEPS, Door, add_door, is_profile, load_job, new_job
 from lockmigrate.profiles import load_profile
 
@@ -252,6 +252,8 @@ def _arguments(door: Door, step: StepName, work: Work) -> list[str]:
     more += ["--decisions", str(work.decisions)] if work.decisions else []
     if step == "verify":
         return more
+    if step == "plan":
+        more += ["--decisions-out", str(work.place / QUESTIONS_FILE), "--force"]
     more += ["--existing", door.existing] if door.existing else []
     more += ["--consent", door.consent] if door.consent else []
     if step == "restore" and door.new_unit is not None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from lockmigrate.cli.options import Context, common, complete_backups, opening_options
 from lockmigrate.cli.session import load_answers, ring_for, with_answers
 from lockmigrate.formats.files import check_out, write_whole
-from lockmigrate.model.report import HealthResult, ReportResult
+from lockmigrate.model.report import HealthResult, NewPin, ReportResult
 from lockmigrate.operations.health import judge
 from lockmigrate.operations.keyring import Keyring
 from lockmigrate.operations.new_pins import new_pins as told_again
@@ -79,18 +79,26 @@ async def report(
     saved = [read_saved(path) for path in files if is_saved_result(path)]
     opened = await open_all(ctx, [path for path in files if not is_saved_result(path)], trust_once)
     result = gather(opened, saved)
+    pins: list[NewPin] = []
+    if new_pins is not None:
+        policy = Policy(decisions=answers.decisions)
+        if answers.sealed is not None:
+            policy = await with_answers(policy, answers, ring_for(ctx, file=answers.path))
+        pins = told_again(result, opened, policy.decisions)
     if out is not None:
         from lockmigrate.report.page import render
 
         result = replace(result, page=str(out))
         write_whole(out, render(result, lang).encode("utf-8", "replace"), replace=force)
     if new_pins is not None:
-        policy = Policy(decisions=answers.decisions)
-        if answers.sealed is not None:
-            policy = await with_answers(policy, answers, ring_for(ctx, file=answers.path))
-        pins = told_again(result, opened, policy.decisions)
         if not pins:
-            return replace(result, warnings=(*result.warnings, "nobody got a new PIN: no page of new PINs was made"))
+            return replace(
+                result,
+                warnings=(
+                    *result.warnings,
+                    "no new PIN was proven in the results that were named: no page",
+                ),
+            )
         from lockmigrate.report.page import render_pins
 
         result = replace(result, pins_page=str(new_pins))

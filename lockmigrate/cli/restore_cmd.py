@@ -37,7 +37,7 @@ from lockmigrate.operations.rehearse import profile_digest, rehearse
 from lockmigrate.operations.restore import Prepared, Source, blocked, execute, prepare
 from lockmigrate.operations.vault_memory import is_rehearsed, remember_rehearsal
 from lockmigrate.operations.vault_upkeep import journal_note
-from lockmigrate.planning.policy import Policy, parse_with
+from lockmigrate.planning.policy import NO_RECORD, Policy, parse_with
 from lockmigrate.planning.skeleton import document
 from lockmigrate.profiles import load_profile
 from lockmigrate.protocols.clock import local_now, utc_now
@@ -287,13 +287,17 @@ async def _restore_to(
             prepared = await drain(prepare(lock, source, policy, journal), ctx.common)
         if dry_run:
             return prepared.result()
+        strangers = [line for line in prepared.plan.warnings if line.startswith(NO_RECORD)]
+        if strangers:
+            # Whoever was to be left out would get in, were this only a remark.
+            raise ConfigError(strangers[0], hint='one [[answer]] for each record, key = "pin/1" as the plan has it')
         prepared.insist()
         keep = bool(prepared.plan.existing)
         if keep:
             ring.need_signing()
             ring.unlock()
         if confirm is not None or (prepared.plan.steps and not target.simulated):
-            from lockmigrate.cli.screens import danger_lines
+            from lockmigrate.cli.danger import danger_lines
 
             where = "before-restore-….age, in this folder" if keep else None
             await rest(lock, asking=asking and confirm is None)

@@ -84,28 +84,6 @@ def screen(result: Result) -> list[Block]:
     return answers.screen(result)
 
 
-def danger_lines(plan: PlanResult, before: str | None) -> list[str]:
-    """Return what `ask.confirm_unit` shows before a restore: what happens to which unit; `before` keeps the old."""
-    add = [record for record in _by_outcome(plan.records, "copy", "adjust") if not record.done and not record.noted]
-    out = [record for record in plan.records if record.outcome not in ("copy", "adjust")]
-    does = "replaces the records on" if plan.existing or plan.removals else "writes to"
-    lines = [f"This {does} {unit_name(plan.unit)}:"]
-    if add:
-        lines.append(f"  write {kinds_text(add)}")
-    if plan.overwrites:
-        held = keys_text(plan.overwrites, most=MOST_EXTRA)
-        lines.append(f"  overwrite {counted(len(plan.overwrites), 'record')} that lie there now: {held}")
-    if plan.removals:
-        lines.append(f"  remove {counted(len(plan.removals), 'record')}: {keys_text(plan.removals, most=MOST_EXTRA)}")
-    if out:
-        lines.append(f"  leave out {kinds_text(out)}")
-    lines += [f"  {keys}: {text}" for keys, text in grouped(out)]
-    lines += [f"  note: {clean(warning)}" for warning in plan.warnings]
-    if before:
-        lines.append(f"A copy of what is there now goes to {before}")
-    return lines
-
-
 def _distrust(trust: str, signer: str) -> list[Block]:
     text = _DISTRUST.get(trust)
     return [Line(text.format(signer=signer), "bold red"), Line()] if text else []

@@ -143,6 +143,8 @@ def _remarks(compared: list[Compared]) -> list[str]:
     for item in compared:
         found += item.unit.warnings
         pin = item.unit.capabilities.credentials.pin
+        if item.unit.family == "nuki" and item.unit.details.get("keypad") is None:
+            found.append("no-keypad: PINs on a Nuki need the maker's keypad; without one nobody can type them")
         if item.unit.family == "ttlock" and pin is not None and pin.slots is None:
             found.append(f"capacity-unknown: {item.unit.model or item.unit.profile} does not say how much it holds")
     return found

@@ -29,6 +29,8 @@ ENDED_WELL: Final[Mapping[StepName, tuple[int, ...]]] = {
     "verify": (0,),
 }
 """Exit codes with which a step is finished; 9 says that not everything could be had or moved, and is told again."""
+QUESTIONS_FILE: Final = "questions.toml"
+"""What a plan asks, in the form of a decisions file."""
 LEFT_OUT: Final = "it differs from the backup in what was left out or kept by decision, and in nothing else"
 MAX_BACKUP_BYTES: Final = 1 << 32
 
@@ -155,6 +157,8 @@ async def _run_step(job: Job, door: Door, step: StepName, perform: Perform) -> b
     if differs and _as_restored(door, place / "restore.json", outcome.document):
         job.write_note(door, step, replace(note, state="done", message=LEFT_OUT))
         return True
+    if step == "plan" and outcome.exit_code in ENDED_WELL[step]:
+        (place / QUESTIONS_FILE).unlink(missing_ok=True)  # nothing is asked any more
     if outcome.exit_code in ENDED_WELL[step]:
         job.write_note(door, step, replace(note, state="done"))
         return True
@@ -330,15 +334,16 @@ def _next(job: Job, door: Door, steps: tuple[StepSeen, ...]) -> str:
     if todo.state == "failed":
         advice = _ADVICE.get(todo.code or todo.step, todo.hint) or "run it again"
         decide = job.place(door) / DECISIONS_FILE
-        return f"{todo.step}: {todo.message or f'exit code {todo.exit}'}; {advice.replace('DECISIONS', str(decide))}"
+        advice = advice.replace("DECISIONS", str(decide)).replace("QUESTIONS", QUESTIONS_FILE)
+        return f"{todo.step}: {todo.message or f'exit code {todo.exit}'}; {advice}"
     if todo.state == "interrupted":
         return f"{todo.step} was interrupted: run it again, what is done counts"
     return f"run {todo.step}" + (f" again: {todo.why}" if todo.why else "")
 
 
 _ADVICE: Final = {
-    "plan-blocked": "answer in DECISIONS, then run it again",
-    "needs-input": "answer in DECISIONS, then run it again",
+    "plan-blocked": "answer what QUESTIONS beside it asks in DECISIONS, then run it again",
+    "needs-input": "answer what QUESTIONS beside it asks in DECISIONS, then run it again",
     "verify": "its result says what differs; job run FOLDER DOOR --only restore --again writes it again",
     "target-not-empty": "job add FOLDER DOOR --existing merge, or replace; then run it again",
     "confirm-needed": "job add FOLDER DOOR --new-unit ID, or run it on a terminal",

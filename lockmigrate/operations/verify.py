@@ -70,6 +70,8 @@ async def verify_unit(
     come = sum(1 for record in plan.records if other and record.outcome in ("re_enrol", "reissue"))
     if come:
         remarks += (f"not compared, as people enrol or are invited again on a unit of another family: {come}",)
+    if not equal and not policy.decisions.answer and any(item.outcome == "needs_input" for item in differs):
+        remarks.append("was it restored with answers? name them: --decisions FILE")
     yield VerifyResult(
         exit_code=10 if opened.refusal else (0 if equal else 8),
         warnings=(*prepared.target.unit.warnings, *remarks),

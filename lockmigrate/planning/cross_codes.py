@@ -42,6 +42,7 @@ ASSUMED: Final = tuple(
 _DIGITS_REFUSED: Final = "the new lock does not take these digits: give a new PIN (suggest, or value), or leave it out"
 DROPPED: Final = ("schedule-unsupported", "schedule-midnight", "schedule-unreadable")
 """Reasons with which a record is written without its hours, as decided."""
+_NO_VALUE: Final = 'choice = "value" needs a line value = "digits"'
 _CARD: Final = (
     "whether both units make the same number of a card is not known: hold one card to both, then answer with "
     'value = "same" or value = "reversed" (bytes in the other order), or leave it out'
@@ -293,7 +294,8 @@ class Codes:
             self.shared.add(item.key)
             shape.change("pin-duplicate", "others had the same PIN on the old unit")
             return
-        why = self._renew(shape, item, answer.value if answer.choice == "value" else None)
+        lacks = answer.choice == "value" and answer.value is None
+        why = _NO_VALUE if lacks else self._renew(shape, item, answer.value if answer.choice == "value" else None)
         if why is not None:
             shape.asked += [(code, why) for code in reasons]
             return

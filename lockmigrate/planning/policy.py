@@ -25,6 +25,8 @@ from lockmigrate.model.results import RecordResult
 Choice = Literal["write", "skip", "override", "suggest", "value"]
 MAX_DECISIONS_BYTES: Final = 4_000_000
 """Ours: answers for ten thousand people have a quarter of it."""
+NO_RECORD: Final = "decisions: no record is called"
+"""How a remark begins that an answer names a record which the backup does not have."""
 GUARDS: Final = ("firmware-older",)
 """What `[guards]` may answer."""
 CHOICES: Final[tuple[Choice, ...]] = get_args(Choice)
@@ -206,7 +208,7 @@ def unsettled(policy: Policy, records: Iterable[RecordResult]) -> list[str]:
     still = [record for record in by_key.values() if record.outcome in ("needs_input", "refuse")]
     for item in policy.decisions.answer:
         if item.key is not None and item.key not in by_key:
-            said.append(f'decisions: no record is called "{_masked(item.key)}"')
+            said.append(f'{NO_RECORD} "{_masked(item.key)}"')
         elif item.key is not None and by_key[item.key] in still:
             said.append(f'decisions: "{item.choice}" does not settle {item.key}')
         elif item.key is not None and item.choice != "skip" and _unasked(by_key[item.key]):

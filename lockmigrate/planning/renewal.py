@@ -88,7 +88,8 @@ def told(plan: Plan, source: Snapshot, given: Mapping[str, Renewal]) -> Plan:
         if renewal is None or record.outcome not in ("copy", "adjust"):
             return record
         reasons = tuple(dict.fromkeys((*renewal.reasons, *record.reasons)))
-        detail = "; ".join(dict.fromkeys(part for part in (record.detail, NEW_PIN) if part))
+        parts = (*(record.detail or "").split("; "), NEW_PIN)
+        detail = "; ".join(dict.fromkeys(part for part in parts if part))
         check = check_of(source, record.key, renewal.digits)
         return replace(record, outcome="adjust", reasons=reasons, detail=detail, new_pin=True, pin_check=check)
 

@@ -78,6 +78,8 @@ def render(result: ReportResult, lang: str = "en") -> str:
         ticks=_ticks,
         openers=_openers,
         newly=_newly,
+        staying=_staying,
+        behind=lambda records: [item for item in _of(records, "skip") if item not in _staying(records)],
         details=functools.partial(_changes, t),
     )  # fmt: skip
 
@@ -168,6 +170,11 @@ def _openers(row: Row) -> list[RecordSeen]:
 
 def _newly(records: Sequence[RecordSeen]) -> list[RecordSeen]:
     return [record for record in records if record.new_pin and record.outcome in ("copy", "adjust")]
+
+
+def _staying(records: Sequence[RecordSeen]) -> list[RecordSeen]:
+    """Return what opens for somebody and is left out: these people have to be told."""
+    return [record for record in records if record.outcome == "skip" and record.kind in OPENING]
 
 
 def _changes(t: Texts, records: Sequence[RecordSeen]) -> list[tuple[RecordSeen, str]]:

@@ -55,6 +55,10 @@ DETAILS: Final = (
     (r"it is switched off on the old unit", N_("it is switched off on the old unit")),
     (r"written without it, as decided", N_("written without it, as decided")),
     (r"left out, as decided", N_("left out, as decided")),
+    (
+        r"what it was made as, before it was changed, stays in the backup",
+        N_("what it was made as, before it was changed, stays in the backup"),
+    ),
     (r"it opens at all hours, as decided", N_("it opens at all hours, as decided")),
     (r"it opens for ever, as decided", N_("it opens for ever, as decided")),
     (r"its first day is past, so that it limits nothing any more", N_("its first day is past")),
