@@ -60,6 +60,7 @@ REASONS: Final[dict[str, str]] = {
     "user-id-duplicate": "two users have the same id",
     "user-id-unsupported": "the target takes only numbers as user ids",
     "as-decided": "it is left out, as was decided",
+    "no-card-reader": "the target takes no cards",
     "user-number": "the new unit knows people by a number, and this one gets one",
     "user-missing": "it belongs to a user that does not exist",
     "other-family": "this version does not move such records to a unit of this kind",

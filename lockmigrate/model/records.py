@@ -79,6 +79,7 @@ LOSS_CODES: Final = frozenset(
         "count-differs",
         "other-family",
         "user-number",
+        "no-card-reader",
         "as-decided",
     }
 )

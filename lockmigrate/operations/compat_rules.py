@@ -235,7 +235,7 @@ def _cards(old: Side, new: Side) -> Ruled:
     if mine is None:
         return _NOTHING
     if theirs is None or theirs.writable != "data":
-        return _ruled("cannot", "the new unit takes no cards", "setting-unsupported")
+        return _ruled("cannot", "the new unit takes no cards", "no-card-reader")
     if old.family == new.family:
         if _full(old, theirs, "cards"):
             return _ruled("moves with a change", f"the new unit has room for {theirs.slots}", "capacity")

@@ -211,7 +211,7 @@ class Codes:
         if capability is None:
             if kind == "pin":
                 return "no-keypad", "the new unit takes no PINs"
-            return "setting-unsupported", "the new unit takes no cards"
+            return "no-card-reader", "the new unit takes no cards"
         if capability.writable != "data":
             return "no-public-layout", "nobody has published how such a unit stores them"
         return "other-family", "it would have to become a person with a number on the new unit: enter it there by hand"

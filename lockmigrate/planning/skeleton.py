@@ -19,6 +19,7 @@ _OTHER: Final = {
     "zone-differs": ("value", 'value = "Europe/Berlin", or the like'),
     "name-encoding": ("write (without its name), or value", 'value = "a name"'),
     "no-keypad": ("", ""),
+    "no-card-reader": ("", ""),
     "no-public-layout": ("", ""),
     "setting-unsupported": ("", ""),
     "schedule-unsupported": ("", ""),
