@@ -8,6 +8,7 @@ for, says who has to come or what has to be done by hand (`cross_hand`).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -186,15 +187,7 @@ def _doubt(target: Snapshot) -> str | None:
 def _carrying(step: Step, bearers: Mapping[str, list[str]]) -> Step:
     """A step carries what shares its fate, so that this is proven with it."""
     also = tuple(bearers.get(step.key, ())) if step.action == "put" else ()
-    return Step(
-        key=step.key,
-        kind=step.kind,
-        action=step.action,
-        origin=step.origin,
-        value=step.value,
-        also=also,
-        was_empty=step.was_empty,
-    )
+    return dataclasses.replace(step, also=also)
 
 
 def _on_top(mine: RecordResult, theirs: RecordResult) -> RecordResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -93,18 +94,8 @@ def told(plan: Plan, source: Snapshot, given: Mapping[str, Renewal]) -> Plan:
         check = check_of(source, record.key, renewal.digits)
         return replace(record, outcome="adjust", reasons=reasons, detail=detail, new_pin=True, pin_check=check)
 
-    return Plan(
-        records=tuple(marked(record) for record in plan.records),
-        steps=plan.steps,
-        removals=plan.removals,
-        existing=plan.existing,
-        overwrites=plan.overwrites,
-        blocked_by=plan.blocked_by,
-        losses=plan.losses,
-        warnings=tuple(line for line in plan.warnings if not _settled(line, plan, given)),
-        needs=plan.needs,
-        sample=plan.sample,
-    )
+    warnings = tuple(line for line in plan.warnings if not _settled(line, plan, given))
+    return dataclasses.replace(plan, records=tuple(marked(record) for record in plan.records), warnings=warnings)
 
 
 def _settled(line: str, plan: Plan, given: Mapping[str, Renewal]) -> bool:
