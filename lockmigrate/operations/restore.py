@@ -111,7 +111,12 @@ class Prepared:
             PolicyError: with the code and hint of the first thing that forbids it.
         """
         if self.plan.blocked_by:
-            raise blocked(self.plan.blocked_by[0], self.source.unit, self.target.unit)
+            trouble = blocked(self.plan.blocked_by[0], self.source.unit, self.target.unit)
+            asked = [item for item in self.plan.records if item.outcome == "needs_input" and item.follows is None]
+            if self.plan.blocked_by[0] == "needs-input" and asked:
+                first = f"{asked[0].key}: {asked[0].detail or ', '.join(asked[0].reasons)}"
+                raise PolicyError(f"{trouble.message} ({len(asked)}); {first}", hint=trouble.hint, code=trouble.code)
+            raise trouble
 
 
 def blocked(code: str, source: Unit | None = None, target: Unit | None = None) -> PolicyError:

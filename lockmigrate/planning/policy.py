@@ -142,9 +142,20 @@ def clear_decisions(data: bytes, path: Path) -> Decisions:
     return decisions
 
 
+def _where(error: msgspec.ValidationError) -> str:
+    """Say which answer is wrong, and how."""
+    text = _masked(str(error))
+    at = re.search(r" - at `\$\.answer\[(?:(\d+)|\.\.\.)\]\.?(\w*)`", text)
+    if at is None:
+        return text
+    said = text[: at.start()]
+    number = f"answer {int(at.group(1)) + 1}" if at.group(1) else "an answer"
+    return f"{number}, {at.group(2)}: {said}" if at.group(2) else f"{number}: {said}"
+
+
 def _masked(text: str) -> str:
     """Leave out what may be a PIN that stands in the wrong place."""
-    return re.sub(r"\d{3,}", "•••", text)
+    return re.sub(r"\d{4,}", "•••", text)
 
 
 def is_sealed(data: bytes) -> bool:
@@ -178,9 +189,10 @@ def parse_decisions(data: bytes, path: Path) -> Decisions:
         document: dict[str, Any] = tomllib.loads(data.decode("utf-8-sig"))
         decisions = msgspec.convert(document, Decisions)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"the decisions file {path}: {_masked(str(error))}", hint=_FORM) from None
-    except (ValueError, RecursionError):  # its own error, bytes that are no text, a number without an end
-        raise ConfigError(f"the decisions file {path} is not TOML") from None
+        raise ConfigError(f"the decisions file {path}: {_where(error)}", hint=_FORM) from None
+    except (ValueError, RecursionError) as error:  # its own error, bytes that are no text, a number without an end
+        line = re.search(r"at line \d+", str(error))
+        raise ConfigError(f"the decisions file {path} is not TOML{f' ({line.group()})' if line else ''}") from None
     for name in decisions.guards:
         if name not in GUARDS:
             raise ConfigError(
