@@ -240,3 +240,21 @@ def test_whose_card_does_not_move_is_on_the_customers_paper_with_a_name(desk: De
     page = (base / "r.html").read_text(encoding="utf-8")
     at = page.index("Whose PIN, card or finger does not move")
     assert "Fatma" in page[at : at + 800]
+
+
+def test_a_terminal_that_holds_the_suggested_pin_is_not_asked_about_again(desk: Desk) -> None:
+    file, state = desk.base / "old.age", desk.base / "new.state"
+    target = f"sim://zk/empty?state={state}"
+    desk.run("backup", "sim://ttlock/full?passcodes=30&cards=0&fingers=0&passage=0", "-o", str(file))
+    first = json.loads(desk.run("restore", str(file), target, "--suggest", "--json", expect=10) or "{}")
+    assert first == {}, "who is limited to dates is refused"
+    answers = desk.base / "answers.toml"
+    skipped = ("schedule-unsupported", "schedule-unreadable")
+    answers.write_text(
+        "".join(f'[[answer]]\nreason = "{reason}"\nchoice = "skip"\n' for reason in skipped), encoding="utf-8"
+    )
+    desk.run("restore", str(file), target, "--suggest", "--decisions", str(answers))
+    again = json.loads(desk.run("plan", str(file), target, "--decisions", str(answers), "--json"))
+    fresh = [item for item in again["records"] if item["new_pin"]]
+    assert fresh
+    assert all(item["done"] and "number" in item["detail"] for item in fresh)

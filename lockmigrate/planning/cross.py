@@ -86,7 +86,8 @@ class _Across:
         self._adopter = adopter
         self._held = {key: value for key, value in fitted.items() if key.startswith(HELD)}
         self._people = People(source, policy, adopter.holds if adopter is not None else {})
-        records = frozenset(value.record for value in self._held.values())
+        people = (target.bytes_of(user.raw[0]) for user in target.users if user.raw)
+        records = frozenset((*(value.record for value in self._held.values()), *people))
         self.codes = Codes(source, target, unit, policy, self._people, adopter, records, _doubt(target))
         self.inner = Draft()
         self.records: list[RecordResult] = []
