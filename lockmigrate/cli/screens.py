@@ -334,6 +334,16 @@ def _failed(records: tuple[RecordResult, ...]) -> list[Block]:
     return section("not written or not proven:", grouped(failed), style="bold red")
 
 
+def _fresh(result: RestoreResult) -> list[Block]:
+    """Say how people are told their new PINs; no screen shows one."""
+    fresh = sum(1 for record in result.records if record.new_pin and record.proof is not None)
+    if not fresh:
+        return []
+    again = "the same command with --json > done.json writes nothing and keeps the result, then"
+    page = f"lockmigrate report {shlex.quote(result.file)} done.json --new-pins pins.html tells them"
+    return [Line(), Line(f"{counted(fresh, 'new PIN')}: {again} {page}", "bold yellow")]
+
+
 def _restore(result: RestoreResult) -> list[Block]:
     if result.dry_run:
         moving = _by_outcome(result.records, "copy", "adjust")
@@ -349,7 +359,7 @@ def _restore(result: RestoreResult) -> list[Block]:
             rows.insert(0, ("rehearsed", rehearsal_text(result.rehearsal)))
         if result.before:
             rows.append(("before", f"what was there is kept in {result.before}"))
-        head = [Facts(rows), *_failed(result.records)]
+        head = [Facts(rows), *_failed(result.records), *_fresh(result)]
     return [*head, *_unmoved(result.records), *missing(result.gaps, _beside(result))]
 
 

@@ -93,7 +93,9 @@ class Shared:
         if dropped and (limit.kind != "YearDay" or self._undated):
             return replace(result, outcome="skip", reasons=dropped, detail=_DROPPED, done=False, proof=None)
         if holder in self._lapsed:
-            return replace(result, outcome="skip", reasons=("expired",), detail=_LAPSED, done=False, proof=None)
+            return replace(
+                result, outcome="skip", reasons=("schedule-unsupported",), detail=_LAPSED, done=False, proof=None
+            )
         self._bear(holder, limit.key)
         about = tuple(reason for reason in fate.reasons if reason in _OF_TIMES)
         return replace(result, outcome="adjust" if about else "copy", reasons=about)
