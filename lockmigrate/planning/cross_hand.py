@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from lockmigrate.model.adopted import EVERY_DAY, Limits
 from lockmigrate.model.document import Snapshot
-from lockmigrate.model.records import AppKeyData, Credential
+from lockmigrate.model.records import AppKeyData, Credential, LockSchedule
 from lockmigrate.model.results import RecordResult, Unit
 from lockmigrate.planning.cross_codes import Codes
 from lockmigrate.planning.cross_people import People
@@ -22,7 +22,6 @@ from lockmigrate.planning.settings import plan_access_keys
 _INVITE: Final = {"app": "invite again", "bridge": "pair the bridge again", "fob": "pair the fob again"}
 _DAYS: Final = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 _OFF: Final = "it is switched off on the old unit"
-_TIMED: Final = "what the old lock does at such times is set by hand on the new unit, where it can"
 
 
 class ByHand:
@@ -103,7 +102,7 @@ def words(limits: Limits) -> list[str]:
         begins = limits.from_local or limits.from_utc or "always"
         found.append(f"valid from {begins} until {limits.until_local or limits.until_utc or 'for ever'}")
     for window in limits.week or ():
-        days = " ".join(name for day, name in enumerate(_DAYS) if window.mask >> day & 1)
+        days = _days(window.mask)
         hours = f"{_clock(window.start_min)}–{_clock(window.end_min)}"
         shown = [] if window.mask == EVERY_DAY else [days]
         shown += [] if window.whole_day else [hours]
@@ -113,6 +112,18 @@ def words(limits: Limits) -> list[str]:
 
 def _clock(minutes: int) -> str:
     return f"{minutes // 60:02}:{minutes % 60:02}"
+
+
+def _timed(item: LockSchedule) -> str:
+    """Say what a lock does and when, in the words of its family."""
+    days = f"days {' '.join(map(str, item.month_days))} of each month" if item.month_days else _days(item.days_mask)
+    until = f"–{item.end}" if isinstance(item.end, str) else ""
+    off = "" if item.enabled else " (switched off)"
+    return f"it was {item.action}, {days} {item.start}{until}{off}"
+
+
+def _days(mask: int) -> str:
+    return " ".join(name for day, name in enumerate(_DAYS) if mask >> day & 1) if mask != EVERY_DAY else "every day"
 
 
 def app_key(item: Credential) -> RecordResult:
@@ -132,11 +143,13 @@ def rest(source: Snapshot, target: Snapshot, policy: Policy) -> list[RecordResul
     found: list[RecordResult] = []
     for timed in source.lock_schedules:
         shape = Shape(RecordResult(key=timed.key, kind="lock_schedule", outcome="copy"), policy)
-        shape.question("schedule-unsupported", _TIMED)
+        shape.question("schedule-unsupported", _timed(timed))
         found.append(shape.settled())
     for setting in source.settings:
         reason = "device-bound" if setting.device_bound else "setting-unsupported"
-        found.append(RecordResult(key=setting.key, kind="setting", outcome="skip", reasons=(reason,)))
+        known = not setting.device_bound and setting.value is not None
+        was = f"it was {setting.value} {setting.unit or ''}".rstrip() if known else None
+        found.append(RecordResult(key=setting.key, kind="setting", outcome="skip", reasons=(reason,), detail=was))
     keys, _ = plan_access_keys(source, target, replace(policy, with_=frozenset()))
     found += keys
     if source.log:

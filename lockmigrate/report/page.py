@@ -79,7 +79,8 @@ def render(result: ReportResult, lang: str = "en") -> str:
         openers=_openers,
         newly=_newly,
         staying=_staying,
-        behind=lambda records: [item for item in _of(records, "skip") if item not in _staying(records)],
+        by_hand=_by_hand,
+        behind=_behind,
         details=functools.partial(_changes, t),
     )  # fmt: skip
 
@@ -175,6 +176,18 @@ def _newly(records: Sequence[RecordSeen]) -> list[RecordSeen]:
 def _staying(records: Sequence[RecordSeen]) -> list[RecordSeen]:
     """Return what opens for somebody and is left out: these people have to be told."""
     return [record for record in records if record.outcome == "skip" and record.kind in OPENING]
+
+
+def _by_hand(records: Sequence[RecordSeen]) -> list[RecordSeen]:
+    """Return what the old unit was set to, and the new one is not."""
+    kinds = ("lock_schedule", "setting")
+    return [record for record in records if record.outcome == "skip" and record.kind in kinds and record.detail]
+
+
+def _behind(records: Sequence[RecordSeen]) -> list[RecordSeen]:
+    """Return what is left out and is told in no list of its own."""
+    told = {record.key for record in (*_staying(records), *_by_hand(records))}
+    return [record for record in _of(records, "skip") if record.key not in told]
 
 
 def _changes(t: Texts, records: Sequence[RecordSeen]) -> list[tuple[RecordSeen, str]]:

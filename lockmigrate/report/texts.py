@@ -55,6 +55,8 @@ DETAILS: Final = (
     (r"it is switched off on the old unit", N_("it is switched off on the old unit")),
     (r"written without it, as decided", N_("written without it, as decided")),
     (r"left out, as decided", N_("left out, as decided")),
+    (r"it was (?P<a>[a-z0-9:-]+), (?P<week>.+)", N_("it was %(a)s, %(week)s")),
+    (r"it was (?P<a>.+)", N_("it was %(a)s")),
     (
         r"what it was made as, before it was changed, stays in the backup",
         N_("what it was made as, before it was changed, stays in the backup"),
@@ -114,10 +116,6 @@ DETAILS: Final = (
     (
         r"the new unit has no finger with a silent alarm",
         N_("the new unit has no finger with a silent alarm"),
-    ),
-    (
-        r"what the old lock does at such times is set by hand on the new unit, where it can",
-        N_("what the old lock does at such times is set by hand on the new unit, where it can"),
     ),
     (
         r"by the same number, as decided; try it at the door|by the same number, as decided",
