@@ -128,6 +128,8 @@ DETAILS: Final = (
 EDGES: Final = {"always": N_("always"), "for ever": N_("for ever"), "no templates": N_("no templates")}
 """Words that stand in place of a fact in such a detail."""
 
+PHRASES: Final = (N_("every day"), N_("switched off"))
+"""The same of other words about times."""
 WEEK: Final = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 """Days as details name them; their translations are those of `words.DAYS`."""
 
@@ -184,5 +186,7 @@ class Texts:
 
     def _fact(self, name: str, value: str) -> str:
         if name == "week":
+            for phrase in PHRASES:
+                value = value.replace(phrase, self(phrase))
             return " ".join(self(word) if word in WEEK else word for word in value.split(" "))
         return self(EDGES.get(value, "")) or value
