@@ -842,3 +842,15 @@ def test_fingers_that_hang_on_a_code_do_not_get_the_rights_of_another_one(existi
     ]  # fmt: skip
     assert plan.needs["put", "pin/1"] == (("remove", "pin/9"),), "without the one the other must not happen"
     assert any("1 fingers of the new lock's own people" in line for line in plan.warnings)
+
+
+@pytest.mark.parametrize(("end", "reasons"), [((24, 0), ("end-2400",)), ((23, 59), ())])
+def test_a_window_until_midnight_ends_a_minute_sooner_and_says_so(
+    end: tuple[int, int], reasons: tuple[str, ...]
+) -> None:
+    zone = bytes([18, 0, *end]) * 7
+    plan = plan_of(zk(zk_user(1, password=b"358147", own=(1, 0, 0), ident="1"), zones={1: zone}))
+    assert of(plan, "pin/1").reasons == reasons
+    (step,) = [step for step in plan.steps if step.key == "pin/1"]
+    assert isinstance(step.value, bytes)
+    assert step.value[28 + 15 :] == bytes([18, 0, 23, 59])

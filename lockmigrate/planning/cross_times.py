@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any, Final
 
-from lockmigrate.model.adopted import Adopter, Holds, Limits
+from lockmigrate.model.adopted import DAY_MIN, Adopter, Holds, Limits
 from lockmigrate.planning.civil import to_local, to_utc
 from lockmigrate.planning.cross_shape import Shape
 from lockmigrate.planning.limits import OVER_MIDNIGHT
@@ -44,6 +44,8 @@ def fit_week(shape: Shape, limits: Limits, holds: Holds) -> None:
         shape.question("schedule-unsupported", detail)
     else:
         shape.week = week[0]
+        if shape.week.end_min == DAY_MIN and not shape.week.whole_day:
+            shape.change("end-2400", "until 23:59")
 
 
 def fit_dates(shape: Shape, limits: Limits, adopter: Adopter, holds: Holds, zone: Any, unknown_zone: str) -> None:
