@@ -22,12 +22,8 @@ from typing import Any, Final
 
 import pytest
 
+from lockmigrate.cli import main
 from lockmigrate.vault.keys import create_keys
-
-pytestmark = [
-    pytest.mark.sweep,
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork, and has no SIGKILL"),
-]
 
 PASSPHRASE: Final = "a passphrase of this test"
 KILLS: Final = 100
@@ -51,6 +47,10 @@ choice = "suggest"
 
 [[answer]]
 reason = "setting-unsupported"
+choice = "skip"
+
+[[answer]]
+reason = "no-card-reader"
 choice = "skip"
 
 [[answer]]
@@ -211,6 +211,21 @@ def memory(folder: Path) -> Counter[str]:
     )
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_its_answers_leave_nothing_open(
+    way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(tmp_path)
+    monkeypatch.setenv("LOCKMIGRATE_CONFIG_DIR", str(tmp_path / "config"))
+    old, new, _ = WAYS[way]
+    words = ["migrate", f"sim://{old}", f"sim://{new}", "--decisions", str(tmp_path / "answers.toml")]
+    assert main([*words, "--dry-run", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["executable"], plan["blocked_by"]
+
+
+@pytest.mark.sweep
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork, and has no SIGKILL")
 @pytest.mark.at_once(seconds=60)
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("way", WAYS)
