@@ -6,11 +6,10 @@ from typing import Final
 
 from lockmigrate.cli.parts import grouped, keys_text, kinds_text, unit_name
 from lockmigrate.cli.words import clean, counted
-from lockmigrate.model.results import PlanResult
+from lockmigrate.model.results import WRITTEN, PlanResult
 
 MOST_EXTRA: Final = 40
 """Keys of what is on a unit besides."""
-MOVES: Final = ("copy", "adjust")
 _NOBODYS: Final = ("setting", "access_key", "log")
 """Kinds that nobody opens with."""
 
@@ -20,8 +19,8 @@ def danger_lines(plan: PlanResult, before: str | None) -> list[str]:
 
     What matters most stands last, where it is read: just above the question.
     """
-    add = [record for record in plan.records if record.outcome in MOVES and not record.done and not record.noted]
-    out = [record for record in plan.records if record.outcome not in MOVES]
+    add = [record for record in plan.records if record.outcome in WRITTEN and not record.done and not record.noted]
+    out = [record for record in plan.records if record.outcome not in WRITTEN]
     people = [record for record in out if record.kind not in _NOBODYS]
     lines = [f"  {keys}: {text}" for keys, text in grouped(people)]
     lines += [f"  note: {clean(warning)}" for warning in plan.warnings]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 
@@ -12,6 +12,8 @@ from lockmigrate.model.records import Kind, Loss
 
 Outcome = Literal["copy", "adjust", "needs_input", "re_enrol", "reissue", "skip", "refuse"]
 Proof = Literal["V0", "V1", "V2", "V3", "V4"]
+WRITTEN: Final = ("copy", "adjust")
+"""Outcomes of records that a restore brings to the target."""
 
 
 class Unit(Struct, frozen=True, kw_only=True):

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from lockmigrate.errors import FileTrouble, LockmigrateError, MismatchError, PolicyError
 from lockmigrate.formats.files import exists, read_whole, write_whole
 from lockmigrate.model.job_results import DoorSeen, JobResult, StepName, StepSeen, StepState
+from lockmigrate.model.results import WRITTEN
 from lockmigrate.operations.jobs import DECISIONS_FILE, NAMES_FILE, STEPS, Door, Job, Notes, StepNote, is_profile
 from lockmigrate.protocols.clock import utc_now
 
@@ -171,7 +172,7 @@ def _as_restored(door: Door, restored: Path, verified: str) -> bool:
     try:
         before: dict[str, Any] = json.loads(read_whole(restored, max_bytes=MAX_BACKUP_BYTES) or b"")
         now: dict[str, Any] = json.loads(verified)
-        left = {item["key"] for item in before["records"] if item["outcome"] not in ("copy", "adjust")}
+        left = {item["key"] for item in before["records"] if item["outcome"] not in WRITTEN}
         differs = {item["key"] for item in now["records"] if not item["done"]} - set(now["not_compared"])
         return differs <= left and (not now["extra"] or door.existing == "merge")
     except (FileTrouble, ValueError, KeyError, TypeError):

@@ -24,7 +24,7 @@ from lockmigrate.errors import LinkError, LockmigrateError, MismatchError, Polic
 from lockmigrate.formats import differences as by_content
 from lockmigrate.model.document import Snapshot
 from lockmigrate.model.records import Credential
-from lockmigrate.model.results import Progress, RehearsalSeen
+from lockmigrate.model.results import WRITTEN, Progress, RehearsalSeen
 from lockmigrate.operations.journal import Journal, MemoryJournal
 from lockmigrate.operations.keyring import KeyPaths
 from lockmigrate.operations.opening import open_file
@@ -247,7 +247,7 @@ async def _restore(
     failed = [loss.record for loss in result.losses if loss.stage in ("write", "verify")]
     if failed:
         raise MismatchError(f"{len(failed)} records could not be written, first {failed[0]}")
-    written = {record.key for record in result.records if record.outcome in ("copy", "adjust")}
+    written = {record.key for record in result.records if record.outcome in WRITTEN}
     return written, unit.frames_in
 
 

@@ -30,6 +30,7 @@ from lockmigrate.model.report import (
     Valid,
 )
 from lockmigrate.model.results import (
+    WRITTEN,
     MigrateResult,
     PlanResult,
     RecordResult,
@@ -44,7 +45,6 @@ from lockmigrate.version import own_version
 
 MAX_SAVED_BYTES: Final = 64 * 1024 * 1024
 """Ours: a plan of 100,000 records has a third of it."""
-MOVING: Final = ("copy", "adjust")
 READABLE: Final[dict[str, type[Result]]] = {
     "lockmigrate.restore-result/1": RestoreResult,
     "lockmigrate.migrate-result/1": MigrateResult,
@@ -181,7 +181,7 @@ def _backup(opened: Opened) -> BackupPart:
 def _move(item: Saved, result: PlanResult | RestoreResult | MigrateResult, names: dict[str, _Whose]) -> MovePart:
     inner = result.restore if isinstance(result, MigrateResult) else result
     records = tuple(_seen(record, names.get(record.key)) for record in result.records)
-    moved = [record for record in result.records if record.outcome in MOVING and not record.noted]
+    moved = [record for record in result.records if record.outcome in WRITTEN and not record.noted]
     written = isinstance(inner, RestoreResult) and not inner.dry_run
     part = MovePart(
         what="migrate" if isinstance(result, MigrateResult) else "restore" if written else "plan",
@@ -254,7 +254,7 @@ def _erase(item: Saved, result: WipeResult | EraseCertificate) -> ErasePart:
 def _proofs(records: Iterable[RecordSeen | RecordResult]) -> dict[str, int]:
     found: dict[str, int] = {}
     for record in records:
-        if record.outcome in MOVING and record.proof is not None:
+        if record.outcome in WRITTEN and record.proof is not None:
             found[record.proof] = found.get(record.proof, 0) + 1
     return dict(sorted(found.items()))
 

@@ -16,7 +16,7 @@ from lockmigrate.errors import MismatchError, PolicyError
 from lockmigrate.formats import occupied
 from lockmigrate.model.document import Gap, Snapshot
 from lockmigrate.model.records import Loss
-from lockmigrate.model.results import PlanResult, Progress, RecordResult, RestoreResult, Unit, counts_of
+from lockmigrate.model.results import WRITTEN, PlanResult, Progress, RecordResult, RestoreResult, Unit, counts_of
 from lockmigrate.model.steps import Done, Step
 from lockmigrate.operations.journal import Journal
 from lockmigrate.operations.pairing import reminder
@@ -311,7 +311,7 @@ def _exit_code(records: tuple[RecordResult, ...], losses: list[Loss], prepared: 
     """Decision 30: 0 when all is copied, adjusted or skipped, or re-enrolled as the source profile announced."""
     announced = {gap.record for gap in prepared.source.gaps if gap.announced and gap.record is not None}
     for record in records:
-        written = record.outcome in ("copy", "adjust") and not record.noted
+        written = record.outcome in WRITTEN and not record.noted
         if written and record.proof is None:
             return 9
         if record.outcome in ("re_enrol", "reissue") and not announced & {record.key, record.follows}:

@@ -17,13 +17,13 @@ from msgspec.structs import replace
 from lockmigrate.model.adopted import Adopter
 from lockmigrate.model.document import Snapshot
 from lockmigrate.model.records import Lock, Metadata
-from lockmigrate.model.results import RecordResult, Unit
+from lockmigrate.model.results import WRITTEN, RecordResult, Unit
 from lockmigrate.model.steps import Fitted, Step
 from lockmigrate.planning.codes import plan_codes
 from lockmigrate.planning.cross_codes import KINDS, Codes
 from lockmigrate.planning.cross_hand import ByHand, rest
 from lockmigrate.planning.cross_people import People
-from lockmigrate.planning.cross_shape import WRITTEN, joined
+from lockmigrate.planning.cross_shape import joined
 from lockmigrate.planning.cross_shared import Shared
 from lockmigrate.planning.doors import WAYS, Doors, Member
 from lockmigrate.planning.draft import Draft

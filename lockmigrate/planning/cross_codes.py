@@ -17,10 +17,10 @@ from lockmigrate.model.adopted import Adopted, Adopter, Holds, Limits, Wanted
 from lockmigrate.model.capabilities import CredentialCapability
 from lockmigrate.model.document import Snapshot
 from lockmigrate.model.records import CardData, Credential, Kind, PinData
-from lockmigrate.model.results import RecordResult, Unit
+from lockmigrate.model.results import WRITTEN, RecordResult, Unit
 from lockmigrate.planning.civil import zone_of
 from lockmigrate.planning.cross_people import ANY, People
-from lockmigrate.planning.cross_shape import WRITTEN, Shape
+from lockmigrate.planning.cross_shape import Shape
 from lockmigrate.planning.cross_times import NO_ZONE, fit_dates, fit_week
 from lockmigrate.planning.doors import UNKNOWN
 from lockmigrate.planning.limits import both, own_limits
@@ -102,7 +102,7 @@ class Codes:
         for item in self._source.credentials:
             if item.credential_type in KINDS:
                 kind = KINDS[item.credential_type]
-                fate = self._judge(item, kind)
+                fate = self._judge(item, kind, self._policy)
                 if fate.outcome == "needs_input" and kind == "pin":
                     fate = self._finished(item) or fate
                 self.fates[item.key] = fate
@@ -112,10 +112,8 @@ class Codes:
 
         What an interrupted run has finished is not asked about again (decision 19).
         """
-        policy = self._policy
-        self._policy = replace(policy, decisions=Decisions(answer=(*policy.decisions.answer, *ASSUMED)))
-        fate = self._judge(item, "pin", only_held=True)
-        self._policy = policy
+        answers = Decisions(answer=(*self._policy.decisions.answer, *ASSUMED))
+        fate = self._judge(item, "pin", replace(self._policy, decisions=answers), only_held=True)
         return fate if fate.outcome in WRITTEN else None
 
     @property
@@ -137,12 +135,12 @@ class Codes:
         known = self._adopter is not None and kind in self._adopter.holds
         return known and capability is not None and capability.writable == "data"
 
-    def _judge(self, item: Credential, kind: Kind, *, only_held: bool = False) -> RecordResult:
+    def _judge(self, item: Credential, kind: Kind, policy: Policy, *, only_held: bool = False) -> RecordResult:
         result = RecordResult(key=item.key, kind=kind, outcome="copy")
         person = self._people.fates.get(item.user or "")
         if person is not None and person.outcome != "adjust":
             return replace(person, key=item.key, kind=kind, detail=None, follows=person.key)
-        shape = Shape(result, self._policy, _value(item))
+        shape = Shape(result, policy, _value(item))
         adopter = self._adopter
         if not self._takes(kind) or adopter is None:
             shape.question(*self._why_not(kind))

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from lockmigrate.model.adopted import EVERY_DAY, Limits
 from lockmigrate.model.document import Snapshot
 from lockmigrate.model.records import AppKeyData, Credential, LockSchedule
-from lockmigrate.model.results import RecordResult, Unit
+from lockmigrate.model.results import WRITTEN, RecordResult, Unit
 from lockmigrate.planning.cross_codes import Codes
 from lockmigrate.planning.cross_people import People
 from lockmigrate.planning.cross_shape import Shape, joined
@@ -71,7 +71,7 @@ class ByHand:
             lacks = "the new unit knows no faces" if face else "the new unit has no fingerprint reader"
             shape.question("template-format", lacks)
         settled = shape.settled()
-        if settled.outcome not in ("copy", "adjust"):
+        if settled.outcome not in WRITTEN:
             return settled
         given = item.template is not None
         reasons = [*settled.reasons, "template-format" if given or face else "template-unreadable"]

@@ -9,10 +9,9 @@ from typing import Final
 from msgspec.structs import replace
 
 from lockmigrate.model.adopted import Window
-from lockmigrate.model.results import RecordResult
+from lockmigrate.model.results import WRITTEN, RecordResult
 from lockmigrate.planning.policy import Answer, Choice, Policy, decided, overridden
 
-WRITTEN: Final = ("copy", "adjust")
 LEFT_OUT: Final = "left out, as decided"
 
 

@@ -9,10 +9,9 @@ from msgspec.structs import replace
 
 from lockmigrate.model.document import Snapshot
 from lockmigrate.model.records import Credential, Kind, Schedule
-from lockmigrate.model.results import RecordResult
+from lockmigrate.model.results import WRITTEN, RecordResult
 from lockmigrate.planning.cross_codes import KINDS, Codes
 from lockmigrate.planning.cross_people import People
-from lockmigrate.planning.cross_shape import WRITTEN
 from lockmigrate.planning.doors import UNKNOWN
 
 _TABLES: Final = "its hours go with each code that it limits"

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from lockmigrate.model.document import Snapshot
 from lockmigrate.model.records import Credential, Kind, User
-from lockmigrate.model.results import RecordResult, Unit
+from lockmigrate.model.results import WRITTEN, RecordResult, Unit
 from lockmigrate.model.steps import Fitted, Step
 from lockmigrate.planning.doors import UNKNOWN, Doors, Member, Right, member_of, more
 from lockmigrate.planning.draft import Draft
@@ -26,7 +26,6 @@ from lockmigrate.planning.people_parts import (
     DOUBTS,
     SKIP_ONLY,
     WIDER,
-    WRITTEN,
     Scene,
     doubts_of,
     fingers_of,

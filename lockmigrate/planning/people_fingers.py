@@ -5,14 +5,13 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from lockmigrate.model.records import Credential
-from lockmigrate.model.results import RecordResult
+from lockmigrate.model.results import WRITTEN, RecordResult
 from lockmigrate.model.steps import Step
 from lockmigrate.planning.doors import UNKNOWN
 from lockmigrate.planning.people_parts import (
     DOUBTS,
     SKIP_ONLY,
     WIDER,
-    WRITTEN,
     Place,
     Scene,
     doubts_of,

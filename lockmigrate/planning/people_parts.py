@@ -19,7 +19,6 @@ Place = tuple[int, int]
 """A finger's place: user number and finger number."""
 ANSWERS: Final[tuple[Choice, ...]] = ("write", "override", "skip")
 SKIP_ONLY: Final[tuple[Choice, ...]] = ("skip",)
-WRITTEN: Final = ("copy", "adjust")
 QUESTIONABLE: Final = ("uid-duplicate", "user-id-duplicate", "user-missing")
 """What reading found: whom a record belongs to is not certain."""
 

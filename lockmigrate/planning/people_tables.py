@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from lockmigrate.model.results import RecordResult
+from lockmigrate.model.results import WRITTEN, RecordResult
 from lockmigrate.model.steps import Step
 from lockmigrate.planning.doors import (
     Doors,
@@ -25,7 +25,7 @@ from lockmigrate.planning.doors import (
     more,
     tables_of,
 )
-from lockmigrate.planning.people_parts import SKIP_ONLY, WRITTEN, Scene
+from lockmigrate.planning.people_parts import SKIP_ONLY, Scene
 
 
 @dataclass(frozen=True, slots=True)

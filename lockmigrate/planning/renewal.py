@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from lockmigrate.model.document import Snapshot
 from lockmigrate.model.records import PinData
-from lockmigrate.model.results import RecordResult, Unit
+from lockmigrate.model.results import WRITTEN, RecordResult, Unit
 from lockmigrate.planning.draft import Plan
 from lockmigrate.planning.new_pins import check_of, suggestions
 from lockmigrate.planning.pins import unfit
@@ -86,7 +86,7 @@ def told(plan: Plan, source: Snapshot, given: Mapping[str, Renewal]) -> Plan:
 
     def marked(record: RecordResult) -> RecordResult:
         renewal = given.get(record.key)
-        if renewal is None or record.outcome not in ("copy", "adjust"):
+        if renewal is None or record.outcome not in WRITTEN:
             return record
         reasons = tuple(dict.fromkeys((*renewal.reasons, *record.reasons)))
         parts = (*(record.detail or "").split("; "), NEW_PIN)

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from lockmigrate.model.document import Gap
 from lockmigrate.model.records import Loss
 from lockmigrate.model.report import MovePart, NewPin, RecordSeen, ReportResult, Valid
-from lockmigrate.model.results import Unit
+from lockmigrate.model.results import WRITTEN, Unit
 from lockmigrate.report import words
 from lockmigrate.report.texts import Texts
 
@@ -161,7 +161,7 @@ def _of(records: Sequence[RecordSeen], *outcomes: str) -> list[RecordSeen]:
 
 def _ticks(records: Sequence[RecordSeen]) -> list[Row]:
     """Return what a person can try at the door: a row each holder, with the things that open."""
-    opening = [record for record in records if record.outcome in ("copy", "adjust")]
+    opening = [record for record in records if record.outcome in WRITTEN]
     return [row for row in rows(opening) if _openers(row)]
 
 
@@ -170,7 +170,7 @@ def _openers(row: Row) -> list[RecordSeen]:
 
 
 def _newly(records: Sequence[RecordSeen]) -> list[RecordSeen]:
-    return [record for record in records if record.new_pin and record.outcome in ("copy", "adjust")]
+    return [record for record in records if record.new_pin and record.outcome in WRITTEN]
 
 
 def _staying(records: Sequence[RecordSeen]) -> list[RecordSeen]:
